@@ -1,0 +1,150 @@
+// Package control is what the shim and the process of a container say to each
+// other from its birth until its guest runs: which file descriptor means what,
+// and one report in each direction.
+//
+// The shim, the sandbox's init and the runner use it. It imports nothing but
+// the standard library, so that the runner stays small.
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// File descriptors that a container's process inherits beside its stdio.
+const (
+	// ConfigFD is the read end of a pipe from which the init (or the compile
+	// process) reads its configuration up to EOF. The shim writes it only after
+	// the process is in its cgroup, so that nothing runs outside the limits.
+	ConfigFD = 3
+	// SocketFD is a stream socket: one Report to the shim, one start byte back.
+	// When the shim dies, the process reads EOF and ends.
+	SocketFD = 4
+	// ProgramFD is the executable that the init becomes.
+	ProgramFD = 5
+	// WorkloadFD holds the JSON of an oci.Workload, read from offset 0 to EOF.
+	WorkloadFD = 6
+	// ModuleFD is the guest's binary, open for reading at offset 0.
+	ModuleFD = 7
+	// CacheFD is a directory that holds the compiled code of that binary and
+	// nothing else, on a read-only mount. It is absent when there is none.
+	CacheFD = 8
+)
+
+// Class says what kind of failure a Report carries; the shim turns it into the
+// errdefs class of the same name.
+type Class string
+
+// Classes of failures.
+const (
+	// InvalidArgument: the spec or the image asks for something impossible.
+	InvalidArgument Class = "invalid argument"
+	// NotFound: a file that the spec or the image names does not exist.
+	NotFound Class = "not found"
+	// Unavailable: the node lacks something for now, such as memory.
+	Unavailable Class = "unavailable"
+	// Internal: everything else.
+	Internal Class = "internal"
+)
+
+// Error is a failure with its class. Its message is one sentence for the user.
+type Error struct {
+	Class   Class
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Errorf returns an *Error of the class. A %w verb is printed, not wrapped:
+// only the class and the sentence cross the process boundary.
+func Errorf(class Class, format string, args ...any) *Error {
+	return &Error{Class: class, Message: fmt.Errorf(format, args...).Error()}
+}
+
+// Report is what a container's process tells the shim, once: that it waits for
+// the start byte, or why it will never run.
+type Report struct {
+	Ready bool   `json:"ready,omitempty"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// CompileConfig is what the compile process reads from ConfigFD as JSON. The
+// binary is behind ModuleFD, the report goes to SocketFD.
+type CompileConfig struct {
+	// Dir is the directory in which compiled code is stored, as CacheFD will
+	// show it to the runner.
+	Dir string `json:"dir"`
+	// Module is the binary's name for messages.
+	Module string `json:"module"`
+}
+
+// maxReport bounds what the shim reads from a process that runs hostile code.
+const maxReport = 64 << 10
+
+// maxMessage keeps a report with all its JSON escapes below maxReport.
+const maxMessage = 8 << 10
+
+// SendReady reports that the process is ready and waits for the start byte.
+// It fails with io.EOF when the shim went away instead.
+func SendReady(rw io.ReadWriter) error {
+	if err := send(rw, Report{Ready: true}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(rw, make([]byte, 1))
+	return err
+}
+
+// SendDone reports that a process has done its work; unlike SendReady it waits
+// for nothing. Receive returns nil for it.
+func SendDone(w io.Writer) error { return send(w, Report{Ready: true}) }
+
+// SendError reports that the process ends before its guest ran. An error that
+// is not an *Error is Internal.
+func SendError(w io.Writer, err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Class: Internal, Message: err.Error()}
+	}
+	if len(e.Message) > maxMessage {
+		e = &Error{Class: e.Class, Message: e.Message[:maxMessage] + "…"}
+	}
+	return send(w, Report{Error: e})
+}
+
+// SendStart releases a process that has reported ready.
+func SendStart(w io.Writer) error {
+	_, err := w.Write([]byte{1})
+	return err
+}
+
+// Receive reads the report of a process. It returns nil when the process is
+// ready, the *Error that it reported, or io.ErrUnexpectedEOF when it died
+// without a report.
+func Receive(r io.Reader) error {
+	var rep Report
+	if err := json.NewDecoder(io.LimitReader(r, maxReport)).Decode(&rep); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read report: %w", err)
+	}
+	switch {
+	case rep.Error != nil:
+		return rep.Error
+	case rep.Ready:
+		return nil
+	default:
+		return errors.New("read report: neither ready nor an error")
+	}
+}
+
+func send(w io.Writer, rep Report) error {
+	b, err := json.Marshal(rep)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}

@@ -1,0 +1,101 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// fuzzTree makes an image and a volume that are worth escaping from: beside
+// them lies a module that must never be opened.
+func fuzzTree(f *testing.F) (rootfs, vol string) {
+	top := f.TempDir()
+	rootfs, vol = filepath.Join(top, "rootfs"), filepath.Join(top, "vol")
+	fill(f, top, image{
+		"outside.wasm": core, "rootfs/app.wasm": core, "rootfs/a/b/": "", "rootfs/a/up": "->..", "rootfs/abs": "->/a",
+		"rootfs/proc": "->/proc/self/root", "vol/m.wasm": core, "vol/up": "->../..",
+	})
+	return rootfs, vol
+}
+
+// confined fails the test when the target is open outside of both directories
+// or when an error is not fit to be shown.
+func confined(t *testing.T, got *Target, err error, dirs ...string) {
+	t.Helper()
+	if err != nil {
+		e, ok := errors.AsType[*control.Error](err)
+		if !ok {
+			t.Fatalf("%v is not a *control.Error", err)
+		}
+		wantError(t, err, e.Class, "")
+		return
+	}
+	if got.Kind == Native {
+		return
+	}
+	defer got.Module.Close()
+	p := realPath(t, got.Module)
+	for _, d := range dirs {
+		if strings.HasPrefix(p, d+"/") {
+			return
+		}
+	}
+	t.Errorf("opened %s", p)
+}
+
+// FuzzResolve varies the strings of a spec and the target of a link that the
+// image calls /link.
+func FuzzResolve(f *testing.F) {
+	rootfs, vol := fuzzTree(f)
+	f.Add("/app.wasm#f", "PATH=/bin:/a", "/", "/data", "app.wasm", "x")
+	f.Add("link", "PATH=/", "/a/b", "/a/../link", "../../outside.wasm", "run.oci.handler")
+	f.Add("/link/../outside.wasm", "PATH=:", "/../..", "/link", "/proc/self/root", "")
+	f.Add("/data/up/outside.wasm", "A", "rel", "/data", "/data/up/../outside.wasm", "")
+	f.Fuzz(func(t *testing.T, arg, env, cwd, dest, link, annotation string) {
+		name := filepath.Join(rootfs, "link")
+		os.Remove(name)
+		if err := os.Symlink(link, name); err != nil {
+			t.Skip() // the kernel does not store it
+		}
+		got, err := Resolve(&specs.Spec{
+			Process:     &specs.Process{Args: []string{arg, link}, Env: []string{env}, Cwd: cwd},
+			Mounts:      []specs.Mount{{Destination: dest, Type: "bind", Source: vol}, {Destination: dest + "/t", Type: "tmpfs"}},
+			Annotations: map[string]string{annotation: "wasm"},
+		}, rootfs)
+		confined(t, got, err, rootfs, vol)
+	})
+}
+
+// FuzzSpec varies the whole config.json. The sources of mounts are the only
+// thing that it may not choose: it may well name any file of the host.
+func FuzzSpec(f *testing.F) {
+	rootfs, vol := fuzzTree(f)
+	f.Add([]byte(`{"process":{"args":["/app.wasm"],"cwd":"/","env":["PATH=/"]},"annotations":{"run.oci.handler":"wasm"}}`))
+	f.Add([]byte(`{"process":{"cwd":"/a"},"mounts":[{"destination":"/a","type":"bind","options":["rbind"]},{"destination":"/","type":"tmpfs"}]}`))
+	f.Add([]byte(`{"process":{"args":["proc/outside.wasm#x#y"],"cwd":"/abs/up"},"mounts":[{"destination":"abs/up/m.wasm"}]}`))
+	f.Fuzz(func(t *testing.T, config []byte) {
+		bundle := t.TempDir()
+		if err := os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		spec, err := ReadSpec(bundle)
+		if err != nil {
+			if json.Unmarshal(config, &specs.Spec{}) == nil {
+				t.Errorf("refused what is a spec: %v", err)
+			}
+			return
+		}
+		for i := range spec.Mounts {
+			spec.Mounts[i].Source = vol
+		}
+		got, err := Resolve(spec, rootfs)
+		confined(t, got, err, rootfs, vol)
+	})
+}

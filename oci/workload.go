@@ -1,0 +1,31 @@
+package oci
+
+// Workload describes one guest: the shim fills it from the spec, the runner
+// reads it. It crosses the process boundary as JSON.
+type Workload struct {
+	// Module is the path of the guest's binary as the user named it, for
+	// messages only. The runner gets the file itself as a descriptor.
+	Module string `json:"module"`
+	// Export is the function to call; empty means the command entry point
+	// _start.
+	Export string `json:"export,omitempty"`
+	// Args is the guest's argv, args[0] included.
+	Args []string `json:"args"`
+	// Env is the guest's environment as KEY=VALUE, in the spec's order.
+	Env []string `json:"env,omitempty"`
+	// Cwd is the guest's working directory, absolute in its own root.
+	Cwd string `json:"cwd"`
+	// Preopens are the directories that the guest may use.
+	Preopens []Preopen `json:"preopens"`
+}
+
+// Preopen maps a directory of the process that runs the guest to a path that
+// the guest sees.
+type Preopen struct {
+	// Host is the path in the mount namespace and root of the runner.
+	Host string `json:"host"`
+	// Guest is the path by which the guest knows it.
+	Guest string `json:"guest"`
+	// ReadOnly refuses every change below it.
+	ReadOnly bool `json:"readOnly,omitempty"`
+}
