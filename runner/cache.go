@@ -1,0 +1,66 @@
+package runner
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func isDirectory(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+// inheritedCache returns a path to the directory of compiled code behind a
+// descriptor, or nothing when it cannot be trusted to be that: wazero takes
+// paths only, and what it loads from there is native code. The sandbox's root
+// comes from an image, so that /proc must be seen to be the kernel's.
+func inheritedCache(fd int) string {
+	var inherited, byPath unix.Stat_t
+	if unix.Fstat(fd, &inherited) != nil {
+		return ""
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs("/proc/self/fd", &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		return ""
+	}
+	path := "/proc/self/fd/" + strconv.Itoa(fd)
+	if unix.Stat(path, &byPath) != nil || byPath.Dev != inherited.Dev || byPath.Ino != inherited.Ino {
+		return ""
+	}
+	return path
+}
+
+// hasEntry tells whether a directory holds any compiled code at all: wazero
+// takes a miss that it cannot write for a failure, and that after the
+// compilation. It reads the directories itself, because package os would set
+// up its poller for each.
+func hasEntry(dir string) bool {
+	suffix := "-" + runtime.GOARCH + "-" + runtime.GOOS
+	for _, name := range readDir(dir) {
+		if strings.HasPrefix(name, "wazero-") && strings.HasSuffix(name, suffix) &&
+			len(readDir(dir+"/"+name)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// readDir returns the first names in a directory, and none when it cannot be
+// read.
+func readDir(path string) []string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buf := make([]byte, 2<<10)
+	n, err := unix.ReadDirent(fd, buf)
+	if err != nil || n <= 0 {
+		return nil
+	}
+	_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+	return names
+}

@@ -1,0 +1,116 @@
+package codecache
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// Names in the root that are not entries.
+const (
+	draftPrefix = ".draft-" // locked with flock(2) by its maker
+	deadPrefix  = ".dead-"  // taken out of use and about to be removed
+)
+
+// Cache is the directory. It may be used by several goroutines and, by way of
+// the file system, by any number of processes.
+//
+// Every access goes through the descriptor that Open has checked, so that the
+// root cannot be exchanged afterwards.
+type Cache struct {
+	root string
+	dir  int // descriptor of root, until Close
+	uid  int // owner of everything, the effective user
+}
+
+// Open opens the cache at root and makes it, with mode 0700, if it is missing.
+//
+// It refuses, with a *control.Error of class Unavailable, a root that is a
+// symlink, belongs to another user or can be written by others. One that others
+// can merely read is tightened. Drafts whose makers are dead are removed.
+func Open(root string) (*Cache, error) {
+	c := &Cache{root: filepath.Clean(root), uid: os.Geteuid()}
+	if err := os.MkdirAll(filepath.Dir(c.root), 0o755); err != nil {
+		return nil, fmt.Errorf("open code cache: %w", err)
+	}
+	if err := unix.Mkdir(c.root, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("open code cache: mkdir %s: %w", c.root, err)
+	}
+	fd, err := unix.Open(c.root, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return nil, control.Errorf(control.Unavailable,
+			"the code cache %s is a symlink or no directory; remove it, or configure the path of a directory", c.root)
+	case err != nil:
+		return nil, fmt.Errorf("open code cache %s: %w", c.root, err)
+	}
+	c.dir = fd
+	if err := c.checkRoot(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if err := c.sweep(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close releases the directory once no method runs any more. Entries stay usable.
+func (c *Cache) Close() error { return unix.Close(c.dir) }
+
+func (c *Cache) checkRoot() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(c.dir, &st); err != nil {
+		return fmt.Errorf("open code cache %s: %w", c.root, err)
+	}
+	switch {
+	case int(st.Uid) != c.uid:
+		return control.Errorf(control.Unavailable,
+			"the code cache %s belongs to uid %d, who could put native code into containers; it must belong to uid %d: remove it, or configure another path", c.root, st.Uid, c.uid)
+	case st.Mode&0o022 != 0:
+		return control.Errorf(control.Unavailable,
+			"the code cache %s can be written by others (mode %04o), who could put native code into containers; remove it, or configure another path", c.root, st.Mode&0o7777)
+	case st.Mode&0o7777 != 0o700:
+		if err := unix.Fchmod(c.dir, 0o700); err != nil {
+			return fmt.Errorf("open code cache %s: %w", c.root, err)
+		}
+	}
+	return nil
+}
+
+// sweep removes what dead processes left. A draft is locked as long as its maker
+// lives, however long it compiles; flock ends with the process, so that neither
+// age nor a reused pid can mislead.
+func (c *Cache) sweep() error {
+	names, err := namesIn(c.dir)
+	if err != nil {
+		return fmt.Errorf("sweep code cache %s: %w", c.root, err)
+	}
+	for _, name := range names {
+		switch {
+		case strings.HasPrefix(name, deadPrefix):
+			_ = removeAll(c.dir, name) // another process may be faster
+		case strings.HasPrefix(name, draftPrefix):
+			c.sweepDraft(name)
+		}
+	}
+	return nil
+}
+
+func (c *Cache) sweepDraft(name string) {
+	fd, err := openDir(c.dir, name)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+		_ = removeAll(c.dir, name)
+	}
+}

@@ -1,0 +1,96 @@
+package codecache
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+)
+
+// Bounds of an entry. A module makes one file, four to five times its size.
+const (
+	maxFiles = 16
+	maxSize  = 2 << 30 // bytes, of all files together
+	maxMeta  = 64 << 10
+)
+
+// metaVersion is raised when the layout of an entry changes; an entry of another
+// version is a miss.
+const metaVersion = 1
+
+// meta is meta.json.
+type meta struct {
+	Version int       `json:"version"`
+	Module  string    `json:"module"` // hexadecimal SHA-256
+	Engine  string    `json:"engine"`
+	Build   string    `json:"build"`
+	CPU     string    `json:"cpu"`
+	Created time.Time `json:"created"`
+	// Dir is the engine's directory in code; Files are the files in it, sorted.
+	Dir   string     `json:"dir"`
+	Files []metaFile `json:"files"`
+}
+
+type metaFile struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	CRC32C uint32 `json:"crc32c"` // Castagnoli, for which CPUs have instructions
+}
+
+// Names that wazero gives: a directory per version and platform, and files named
+// by a hash. Its temporary files match neither.
+var (
+	dirName  = regexp.MustCompile(`^wazero-[A-Za-z0-9.+_()-]{1,128}$`)
+	fileName = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// metaOf describes the files of a key.
+func metaOf(k Key, dir string, files []metaFile, created time.Time) meta {
+	return meta{
+		Version: metaVersion, Module: hex.EncodeToString(k.Module[:]), Engine: k.Engine, Build: k.Build, CPU: k.CPU,
+		Created: created.UTC(), Dir: dir, Files: files,
+	}
+}
+
+// is reports whether m describes code of the key.
+func (m *meta) is(k Key) bool {
+	return m.Module == hex.EncodeToString(k.Module[:]) && m.Engine == k.Engine && m.Build == k.Build && m.CPU == k.CPU
+}
+
+// parseMeta reads meta.json and accepts only what Commit writes.
+func parseMeta(b []byte) (*meta, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	var m meta
+	if err := d.Decode(&m); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("trailing data")
+	}
+	switch {
+	case m.Version != metaVersion:
+		return nil, fmt.Errorf("version %d", m.Version)
+	case !dirName.MatchString(m.Dir):
+		return nil, fmt.Errorf("directory %q", m.Dir)
+	case len(m.Files) == 0 || len(m.Files) > maxFiles:
+		return nil, fmt.Errorf("%d files", len(m.Files))
+	}
+	var total int64
+	for i, f := range m.Files {
+		switch {
+		case !fileName.MatchString(f.Name):
+			return nil, fmt.Errorf("file %q", f.Name)
+		case i > 0 && m.Files[i-1].Name >= f.Name:
+			return nil, fmt.Errorf("file %q out of order", f.Name)
+		case f.Size < 1 || f.Size > maxSize-total:
+			return nil, fmt.Errorf("file %q of %d bytes", f.Name, f.Size)
+		}
+		total += f.Size
+	}
+	return &m, nil
+}

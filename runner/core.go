@@ -1,0 +1,178 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/wasi"
+)
+
+// coreProgram is a guest in a core module.
+type coreProgram struct {
+	module   string
+	entry    string
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	host     *wasi.Host
+	memory   *linearMemory
+	stderr   io.Writer
+	// initialize tells that the reactor's entry point comes before entry.
+	initialize bool
+}
+
+// loadCore checks, compiles and links a core module.
+func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workload, o options) (_ program, err error) {
+	limit := o.memoryLimit
+	if limit == 0 {
+		limit = maxMemoryPages * pageSize
+	}
+	entry, err := checkEntry(info, w.Module, w.Export)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkMemory(info, w.Module, limit); err != nil {
+		return nil, err
+	}
+	host, err := newHost(w, o)
+	if err != nil {
+		return nil, err
+	}
+	p := &coreProgram{module: w.Module, entry: entry, host: host, stderr: o.stderr}
+	defer func() {
+		if err != nil {
+			p.close(ctx)
+		}
+	}()
+	p.runtime, p.compiled, err = compileCached(ctx, binary, info, w.Module, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := host.Instantiate(ctx, p.runtime, p.compiled); err != nil {
+		return nil, control.Errorf(control.Internal, "%s: %w; this is a defect of the runtime", w.Module, err)
+	}
+	if info.memory != nil {
+		if p.memory, err = newLinearMemory(*info.memory, limit); err != nil {
+			return nil, control.Errorf(control.Unavailable, "%s: memory of the guest: %w; raise the container's memory limit, or free memory on the node", w.Module, err)
+		}
+	}
+	_, hasInit := info.export(reactorEntry)
+	p.initialize = hasInit && entry != commandEntry && entry != reactorEntry
+	return p, nil
+}
+
+// compileCached compiles a binary, or takes its code from the cache. The cache
+// can only help: whatever is wrong with it, such as a damaged entry or a full
+// disk, the binary is compiled in memory instead.
+func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module string, o options) (wazero.Runtime, wazero.CompiledModule, error) {
+	if o.cache != "" && (!o.cacheReadOnly || hasEntry(o.cache)) {
+		if cache, err := wazero.NewCompilationCacheWithDir(o.cache); err == nil {
+			if r, c, err := compile(ctx, binary, info, module, cache); err == nil {
+				return r, c, nil
+			}
+		}
+	}
+	r, c, err := compile(ctx, binary, info, module, nil)
+	if err == nil {
+		return r, c, nil
+	}
+	if fromSystem(err) {
+		return nil, nil, control.Errorf(control.Unavailable, "%s: compile: %w; raise the container's memory limit, or free memory on the node", module, err)
+	}
+	return nil, nil, refuseByEngine(module, info, err)
+}
+
+// maxCompileWorkers bounds how many functions are compiled at a time: each
+// worker keeps buffers as large as its largest function needs.
+const maxCompileWorkers = 4
+
+// compile returns a runtime that holds the compiled binary. A panic of the
+// engine is an error: the binary comes from outside, and the report must reach
+// the shim.
+func compile(ctx context.Context, binary []byte, info *binaryInfo, module string, cache wazero.CompilationCache) (r wazero.Runtime, c wazero.CompiledModule, err error) {
+	config := runtimeConfig(info)
+	if cache != nil {
+		config = config.WithCompilationCache(cache)
+	}
+	r = wazero.NewRuntimeWithConfig(ctx, config)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the engine failed on it: %v", p)
+		}
+		if err != nil {
+			_ = r.Close(ctx)
+			r, c = nil, nil
+		}
+	}()
+	workers := min(runtime.GOMAXPROCS(0), maxCompileWorkers)
+	c, err = r.CompileModule(experimental.WithCompilationWorkers(ctx, workers), binary)
+	return r, c, err
+}
+
+func (p *coreProgram) run(ctx context.Context) uint32 {
+	err := p.call(ctx)
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*sys.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if p.stderr != nil {
+		// In one write, so that lines of several writers stay whole.
+		_, _ = io.WriteString(p.stderr, newTrap(p.module, err).String())
+	}
+	return ExitTrap
+}
+
+// call instantiates the module, which runs its start function, and calls the
+// entry point. Results of the entry point are ignored.
+func (p *coreProgram) call(ctx context.Context) (err error) {
+	// wazero recovers what panics below a call, but not below instantiation,
+	// such as a table that does not fit in memory.
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%v%s\n\nGo runtime stack trace:\n%s", v, hostSuffix, debug.Stack())
+		}
+	}()
+	if p.memory != nil {
+		ctx = experimental.WithMemoryAllocator(ctx, p.memory)
+	}
+	m, err := p.runtime.InstantiateModule(ctx, p.compiled, p.host.ModuleConfig())
+	if err != nil {
+		return err
+	}
+	if p.initialize {
+		if err := callFunction(ctx, m, reactorEntry); err != nil {
+			return err
+		}
+	}
+	return callFunction(ctx, m, p.entry)
+}
+
+func callFunction(ctx context.Context, m api.Module, name string) error {
+	f := m.ExportedFunction(name)
+	if f == nil {
+		return fmt.Errorf("no function %s", name)
+	}
+	_, err := f.Call(ctx)
+	return err
+}
+
+func (p *coreProgram) close(ctx context.Context) {
+	if p.runtime != nil {
+		_ = p.runtime.Close(ctx)
+	}
+	if p.memory != nil {
+		p.memory.Free()
+	}
+}

@@ -1,0 +1,125 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+)
+
+// Guest is the whole process of a container from the moment it is inside the
+// sandbox: it makes the guest ready, reports, waits for the start byte, runs
+// the guest, and returns its exit code. See package control for what it
+// inherits.
+func Guest() int {
+	// First of all: where nothing was inherited, Go's poller may take the
+	// number for itself.
+	inherited := []int{control.WorkloadFD, control.ModuleFD}
+	cache := isDirectory(control.CacheFD)
+	if cache {
+		inherited = append(inherited, control.CacheFD)
+	}
+	// What is allocated until the guest runs mostly lives as long as the guest;
+	// collecting on the way costs a third of the start of a large one.
+	debug.SetGCPercent(-1)
+	// Compiled code cannot be preempted: with one processor a guest that spins
+	// would keep the signals below from being seen.
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2)
+	}
+	// Nothing is ever executed from here; this is for the day that breaks it.
+	_ = unix.CloseRange(control.SocketFD, control.CacheFD, unix.CLOSE_RANGE_CLOEXEC)
+
+	ctx := context.Background()
+	socket := os.NewFile(control.SocketFD, "socket")
+	p, err := loadInherited(ctx, cache)
+	if err != nil {
+		_ = control.SendError(socket, err)
+		return 1
+	}
+	// Until here a signal ends the process as it ends any other. Beside the
+	// wait for the shim this costs nobody any time.
+	handled := make(chan struct{})
+	go exitOnSignals(handled)
+	if err := control.SendReady(socket); err != nil {
+		// The shim is gone, and so is everybody who would want a message.
+		return 1
+	}
+	<-handled
+	for _, fd := range inherited {
+		_ = unix.Close(fd)
+	}
+	_ = socket.Close()
+	debug.SetGCPercent(guestGCPercent)
+	// Linux passes on the low eight bits of an exit code.
+	return int(p.run(ctx) & 0xff)
+}
+
+// guestGCPercent is the garbage collector's setting while the guest runs. Only
+// host functions allocate then.
+const guestGCPercent = 100
+
+// loadInherited makes the guest ready from the inherited descriptors.
+func loadInherited(ctx context.Context, withCache bool) (program, error) {
+	var w oci.Workload
+	if err := readWorkload(control.WorkloadFD, &w); err != nil {
+		return nil, control.Errorf(control.Internal, "read the workload's description: %w", err)
+	}
+	binary, err := readModule(control.ModuleFD, w.Module)
+	if err != nil {
+		return nil, err
+	}
+	defer unmapModule(binary)
+	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	if withCache {
+		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true
+	}
+	return load(ctx, binary, &w, o)
+}
+
+// readWorkload reads from offset 0 whatever the file's position is: a memfd
+// comes as it was written.
+func readWorkload(fd int, w *oci.Workload) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Size > maxWorkload {
+		return fmt.Errorf("%d bytes are too many", st.Size)
+	}
+	b := make([]byte, st.Size)
+	n, err := unix.Pread(fd, b, 0)
+	if err != nil {
+		return os.NewSyscallError("pread", err)
+	}
+	return json.Unmarshal(b[:n], w)
+}
+
+// maxWorkload exceeds what execve takes for arguments and environment.
+const maxWorkload = 16 << 20
+
+// exitOnSignals waits for one of the signals that end a native
+// program, and ends the process; it closes handled when it would see one. The kernel discards them for the first process of a PID namespace unless it has a
+// handler. The shim makes sure with SIGKILL, so this may be best effort: it
+// does not interrupt a system call that never returns.
+//
+// SIGPIPE is ignored instead: WASI has no signals, and a guest sees EPIPE.
+func exitOnSignals(handled chan<- struct{}) {
+	signal.Ignore(syscall.SIGPIPE)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM)
+	close(handled)
+	if s, ok := (<-c).(syscall.Signal); ok {
+		os.Exit(128 + int(s))
+	}
+}

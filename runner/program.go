@@ -1,0 +1,89 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"syscall"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/wasi"
+)
+
+// program is one guest ready to run, with one implementation per kind of
+// binary.
+type program interface {
+	// run runs the guest to its end and returns its exit code, the full 32 bits
+	// of it. A trap has been printed on the guest's stderr and is ExitTrap. It
+	// is called at most once.
+	run(ctx context.Context) uint32
+	// close frees what the guest holds.
+	close(ctx context.Context)
+}
+
+// options is what a guest gets beside its description.
+type options struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// cache is a directory for compiled code; empty compiles in memory.
+	cache string
+	// cacheReadOnly tells that nothing can be written there, so that it is of
+	// no use without an entry.
+	cacheReadOnly bool
+	// memoryLimit is the cap of the guest's memory in bytes, a multiple of
+	// pageSize; zero is what 32 bits address.
+	memoryLimit uint64
+}
+
+// load makes a guest ready: after it only the guest itself can fail. Its error
+// is a *control.Error with the sentence for the user. The binary is not used
+// any more when it returns.
+func load(ctx context.Context, binary []byte, w *oci.Workload, o options) (program, error) {
+	info, err := inspect(binary, w.Module)
+	if err != nil {
+		return nil, err
+	}
+	return loadCore(ctx, binary, info, w, o)
+}
+
+// Check tells whether a binary could run here, without compiling it: its kind,
+// what it declares and imports, and the function to call (empty for _start).
+// The error is a *control.Error whose sentence begins with the name.
+func Check(binary []byte, name, export string) error {
+	info, err := inspect(binary, name)
+	if err != nil {
+		return err
+	}
+	if _, err := checkEntry(info, name, export); err != nil {
+		return err
+	}
+	return checkMemory(info, name, maxMemoryPages*pageSize)
+}
+
+// newHost prepares what the guest finds in its host.
+func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
+	c := wasi.Config{Args: w.Args, Env: w.Env, Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
+	for _, p := range w.Preopens {
+		c.Preopens = append(c.Preopens, wasi.Preopen{Host: p.Host, Guest: p.Guest, ReadOnly: p.ReadOnly})
+	}
+	h, err := wasi.NewHost(c)
+	switch {
+	case err == nil:
+		return h, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, control.Errorf(control.NotFound, "%s: %w; create it in the image, or mount a volume there", w.Module, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, control.Errorf(control.InvalidArgument, "%s: %w; let the container's user enter it", w.Module, err)
+	}
+	return nil, control.Errorf(control.InvalidArgument, "%s: %w; correct the container's configuration", w.Module, err)
+}
+
+// fromSystem tells that an error is the system's (a file, memory), not the
+// module's.
+func fromSystem(err error) bool {
+	_, errno := errors.AsType[syscall.Errno](err)
+	_, path := errors.AsType[*fs.PathError](err)
+	return errno || path
+}
