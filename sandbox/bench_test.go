@@ -1,0 +1,35 @@
+package sandbox
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// BenchmarkSandbox builds the sandbox of `ctr run` around the test binary,
+// which then prints nothing and ends; BenchmarkPlain starts the same binary
+// twice, as init and program are two starts. The difference is what the sandbox
+// costs.
+func BenchmarkSandbox(b *testing.B) {
+	s := &sandboxTest{rootfs: newRootfs(b), holes: true}
+	c, err := FromSpec(ctrSpec(), s.rootfs, []string{"wasm-runner", "nothing"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.spawn(b, c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPlain(b *testing.B) {
+	for b.Loop() {
+		for range 2 {
+			cmd := exec.Command("/proc/self/exe", "nothing")
+			cmd.Env = []string{"GOGC=off", "GOMAXPROCS=1"}
+			if err := cmd.Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,438 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/cgroups/v3/cgroup1/stats"
+	stats2 "github.com/containerd/cgroups/v3/cgroup2/stats"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// The test binary is its own guinea pig: it stays in the cgroup that it is put
+// into and does one thing when its stdin is closed.
+func TestMain(m *testing.M) {
+	switch role := os.Getenv("CGROUP_TEST_ROLE"); role {
+	case "":
+		os.Exit(m.Run())
+	default:
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		os.Exit(guinea(role))
+	}
+}
+
+func guinea(role string) int {
+	switch {
+	case role == "eat": // 256 MiB, touched
+		b, err := unix.Mmap(-1, 0, 256<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		if err != nil {
+			return 3
+		}
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		return 0
+	case role == "fork": // until it is killed, and its children likewise
+		for {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Stdin = nil
+			cmd.Env = []string{"CGROUP_TEST_ROLE=fork"}
+			_ = cmd.Start()
+			time.Sleep(2 * time.Millisecond)
+		}
+	case strings.HasPrefix(role, "open "): // "open <flags> <device>": the errno
+		var flags int
+		var name string
+		fmt.Sscanf(role, "open %d %s", &flags, &name)
+		fd, err := unix.Open(name, flags|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		if err != nil {
+			return int(err.(unix.Errno))
+		}
+		unix.Close(fd)
+		return 0
+	}
+	return 4
+}
+
+// hosts returns the layouts that this machine can run: its own, and on a hybrid
+// one also its v2 hierarchy by itself, as if it were a v2 host without limits.
+func hosts(t *testing.T) map[string]*host {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("cgroups are made by root")
+	}
+	h, err := discover()
+	if err != nil {
+		t.Skip(err)
+	}
+	all := map[string]*host{"native": h}
+	if !h.unified() && h.v2 != "" {
+		all["v2"] = &host{v2: h.v2}
+	}
+	return all
+}
+
+// native returns the layout of this machine when it is v1 or hybrid.
+func v1Host(t *testing.T, controllers ...string) *host {
+	t.Helper()
+	h := hosts(t)["native"]
+	for _, c := range controllers {
+		if _, ok := h.v1[c]; !ok {
+			t.Skipf("no cgroup v1 controller %s", c)
+		}
+	}
+	return h
+}
+
+// testPath returns a path below a parent of this test alone, and fails the test
+// when anything of it is left at its end.
+func testPath(t *testing.T, h *host) string {
+	t.Helper()
+	parent := fmt.Sprintf("/shim-wasm-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+	t.Cleanup(func() {
+		for _, m := range h.mounts() {
+			if _, err := os.Lstat(filepath.Join(m, parent)); err == nil {
+				t.Errorf("%s%s is left behind", m, parent)
+				_ = removeTree(filepath.Join(m, parent))
+			}
+		}
+	})
+	return parent + "/pod/app"
+}
+
+func mustCreate(t *testing.T, h *host, path string, res *specs.LinuxResources) *Cgroup {
+	t.Helper()
+	c, err := h.create(path, res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := c.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// spawn starts the guinea pig in the cgroup; release lets it begin.
+func spawn(t *testing.T, c *Cgroup, role string) (cmd *exec.Cmd, release func()) {
+	t.Helper()
+	cmd = exec.Command("/proc/self/exe")
+	cmd.Env = []string{"CGROUP_TEST_ROLE=" + role}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if err := c.Add(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, func() { in.Close() }
+}
+
+func TestProcessLivesInTheCgroupUntilItIsKilledAndDeleted(t *testing.T) {
+	for name, h := range hosts(t) {
+		t.Run(name, func(t *testing.T) {
+			path := testPath(t, h)
+			c := mustCreate(t, h, path, nil)
+			cmd := exec.Command("sleep", "1000")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pid := cmd.Process.Pid
+			if err := c.Add(pid); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(b), ":"+path+"\n"); n != len(h.mounts()) {
+				t.Errorf("in %d of %d hierarchies:\n%s", n, len(h.mounts()), b)
+			}
+			if pids, err := c.Pids(); err != nil || !slices.Equal(pids, []int{pid}) {
+				t.Errorf("Pids: %v, %v; want %d", pids, err, pid)
+			}
+			if err := c.Delete(); !errdefs.IsFailedPrecondition(err) {
+				t.Errorf("Delete with a process: %v", err)
+			}
+
+			other, err := h.load(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if ws, err := cmd.Process.Wait(); err != nil || ws.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+				t.Errorf("sleep: %v, %v", ws, err)
+			}
+			for range 2 {
+				if err := other.Delete(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := h.load(path); !errdefs.IsNotFound(err) {
+				t.Errorf("Load after Delete: %v", err)
+			}
+			if _, err := c.Stat(); !errdefs.IsNotFound(err) {
+				t.Errorf("Stat after Delete: %v", err)
+			}
+			if err := c.Add(os.Getpid()); !errdefs.IsNotFound(err) {
+				t.Errorf("Add after Delete: %v", err)
+			}
+			if pids, err := c.Pids(); err != nil || len(pids) != 0 {
+				t.Errorf("Pids after Delete: %v, %v", pids, err)
+			}
+			if err := c.Kill(); err != nil {
+				t.Errorf("Kill after Delete: %v", err)
+			}
+		})
+	}
+}
+
+func TestLimitsAreInTheFiles(t *testing.T) {
+	h := v1Host(t, "cpu", "cpuset", "memory", "pids")
+	limit, swap, reservation := int64(64<<20), int64(80<<20), int64(32<<20)
+	shares, quota, period, idle, pids := uint64(512), int64(20000), uint64(50000), int64(0), int64(33)
+	swappiness := uint64(7)
+	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: &limit, Swap: &swap, Reservation: &reservation, Swappiness: &swappiness},
+		CPU:    &specs.LinuxCPU{Shares: &shares, Quota: &quota, Period: &period, Idle: &idle, Cpus: "0", Mems: "0"},
+		Pids:   &specs.LinuxPids{Limit: &pids},
+	})
+	for file, want := range map[string]string{
+		"memory/memory.limit_in_bytes":       "67108864",
+		"memory/memory.memsw.limit_in_bytes": "83886080",
+		"memory/memory.soft_limit_in_bytes":  "33554432",
+		"memory/memory.swappiness":           "7",
+		"cpu/cpu.shares":                     "512",
+		"cpu/cpu.cfs_quota_us":               "20000",
+		"cpu/cpu.cfs_period_us":              "50000",
+		"cpuset/cpuset.cpus":                 "0",
+		"cpuset/cpuset.mems":                 "0",
+		"pids/pids.max":                      "33",
+	} {
+		controller, name, _ := strings.Cut(file, "/")
+		b, err := os.ReadFile(filepath.Join(h.v1[controller], c.Path(), name))
+		if got := strings.TrimSpace(string(b)); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", file, got, err, want)
+		}
+	}
+	cmd, _ := spawn(t, c, "idle")
+	v, err := c.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := v.(*stats.Metrics)
+	if !ok {
+		t.Fatalf("Stat is a %T", v)
+	}
+	if m.Memory.Usage.Limit != uint64(limit) || m.Pids.Limit != uint64(pids) || m.Pids.Current == 0 || m.CPU == nil {
+		t.Errorf("metrics of %d: %v", cmd.Process.Pid, m)
+	}
+}
+
+func TestStatOfV2(t *testing.T) {
+	h, ok := hosts(t)["v2"]
+	if !ok {
+		h = hosts(t)["native"]
+	}
+	if !h.unified() {
+		t.Skip("no v2 hierarchy")
+	}
+	c := mustCreate(t, h, testPath(t, h), nil)
+	v, err := c.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := v.(*stats2.Metrics); !ok {
+		t.Errorf("Stat is a %T", v)
+	}
+}
+
+func TestMemoryLimitKills(t *testing.T) {
+	h := v1Host(t, "memory")
+	limit := int64(32 << 20)
+	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}})
+	cmd, release := spawn(t, c, "eat")
+	release()
+	_ = cmd.Wait()
+	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != unix.SIGKILL {
+		t.Errorf("ended with %v, not by the OOM killer", cmd.ProcessState)
+	}
+	v, err := c.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := v.(*stats.Metrics); m.MemoryOomControl.OomKill != 1 {
+		t.Errorf("oom_kill is %d", m.MemoryOomControl.OomKill)
+	}
+}
+
+func TestKillOutrunsForks(t *testing.T) {
+	for name, h := range hosts(t) {
+		if name == "native" && !h.unified() && h.v2 != "" {
+			h = &host{v1: h.v1} // the path without cgroup.kill
+		}
+		t.Run(name, func(t *testing.T) {
+			c := mustCreate(t, h, testPath(t, h), nil)
+			cmd, release := spawn(t, c, "fork")
+			release()
+			for deadline := time.Now().Add(10 * time.Second); ; {
+				pids, err := c.Pids()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(pids) > 10 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("only %v forked", pids)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if pids, err := c.Pids(); err != nil || len(pids) != 0 {
+				t.Errorf("survivors: %v, %v", pids, err)
+			}
+		})
+	}
+}
+
+func TestCgroupsBelowAreKilledAndDeleted(t *testing.T) {
+	for name, h := range hosts(t) {
+		t.Run(name, func(t *testing.T) {
+			path := testPath(t, h)
+			c := mustCreate(t, h, path, nil)
+			inner := mustCreate(t, h, path+"/inner/most", nil)
+			cmd, _ := spawn(t, inner, "idle")
+			if pids, err := c.Pids(); err != nil || !slices.Equal(pids, []int{cmd.Process.Pid}) {
+				t.Errorf("Pids: %v, %v", pids, err)
+			}
+			if err := c.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if err := c.Delete(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestDeleteLeavesParentsOfOthers(t *testing.T) {
+	for name, h := range hosts(t) {
+		t.Run(name, func(t *testing.T) {
+			path := testPath(t, h)
+			parent := filepath.Dir(filepath.Dir(path))
+			for _, m := range h.mounts() { // as kubelet makes its own
+				if err := os.Mkdir(filepath.Join(m, parent), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = os.Remove(filepath.Join(m, parent)) })
+			}
+			// Registered last and so cleaned up first.
+			a := mustCreate(t, h, path, nil)
+			b := mustCreate(t, h, path+"2", nil)
+			pod := filepath.Dir(path)
+			if err := a.Delete(); err != nil {
+				t.Fatal(err)
+			}
+			exists := func(p string) int {
+				n := 0
+				for _, m := range h.mounts() {
+					if _, err := os.Lstat(filepath.Join(m, p)); err == nil {
+						n++
+					}
+				}
+				return n
+			}
+			if n := exists(pod); n != len(h.mounts()) {
+				t.Errorf("%s, which has another child, is left in %d of %d", pod, n, len(h.mounts()))
+			}
+			if err := b.Delete(); err != nil {
+				t.Fatal(err)
+			}
+			if n := exists(pod); n != 0 {
+				t.Errorf("%s, which was made for them, is left in %d", pod, n)
+			}
+			if n := exists(parent); n != len(h.mounts()) {
+				t.Errorf("%s, which somebody else made, is left in %d of %d", parent, n, len(h.mounts()))
+			}
+		})
+	}
+}
+
+func TestCreateReplacesLeftoversButNotTheLiving(t *testing.T) {
+	h := v1Host(t, "pids")
+	path := testPath(t, h)
+	n := int64(5)
+	old := mustCreate(t, h, path, &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &n}})
+	c := mustCreate(t, h, path, nil)
+	b, err := os.ReadFile(filepath.Join(h.v1["pids"], path, "pids.max"))
+	if err != nil || string(b) != "max\n" {
+		t.Errorf("the limit of the leftover is still there: %q, %v", b, err)
+	}
+	cmd, _ := spawn(t, c, "idle")
+	_, err = h.create(path, nil)
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument || !strings.Contains(e.Message, "in use") {
+		t.Errorf("Create over a running container: %v", err)
+	}
+	if pids, err := old.Pids(); err != nil || !slices.Equal(pids, []int{cmd.Process.Pid}) {
+		t.Errorf("the refused Create disturbed %v, %v", pids, err)
+	}
+}
+
+func TestRefusalLeavesNothing(t *testing.T) {
+	h := v1Host(t, "cpuset")
+	c, err := h.create(testPath(t, h), &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}})
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument || !strings.Contains(e.Message, "linux.resources.cpu.cpus") {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestConcurrentContainersOfOneParent(t *testing.T) {
+	h := hosts(t)["native"]
+	path := testPath(t, h)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				c, err := h.create(path+strconv.Itoa(i), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := c.Delete(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,158 @@
+package sandbox
+
+import (
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// enterNamespaces joins the namespaces that the spec names and prepares those
+// that the init was born in.
+func (c *Config) enterNamespaces() error {
+	for _, ns := range c.Join {
+		kind := namespaceKind(ns.Flag)
+		fd, err := unix.Open(ns.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return control.Errorf(control.NotFound, "linux.namespaces: open the %s namespace %s: %w; is its container still running?", kind, ns.Path, err)
+		}
+		err = unix.Setns(fd, ns.Flag)
+		unix.Close(fd)
+		if err != nil {
+			return invalid("linux.namespaces: enter the %s namespace %s: %w", kind, ns.Path, err)
+		}
+	}
+	if c.NewCgroup {
+		// Its root is the cgroup that the process is in now, so that this has
+		// to come after the barrier of readConfig.
+		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+			return fmt.Errorf("make a cgroup namespace: %w", err)
+		}
+	}
+	if c.CloneFlags&unix.CLONE_NEWNET != 0 {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("bring up the loopback interface: %w", err)
+		}
+	}
+	if c.Hostname != "" {
+		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+			return invalid("hostname: set %q: %w", c.Hostname, err)
+		}
+	}
+	if c.Domainname != "" {
+		if err := unix.Setdomainname([]byte(c.Domainname)); err != nil {
+			return invalid("domainname: set %q: %w", c.Domainname, err)
+		}
+	}
+	return nil
+}
+
+func namespaceKind(flag int) string {
+	switch flag {
+	case unix.CLONE_NEWNET:
+		return "network"
+	case unix.CLONE_NEWIPC:
+		return "ipc"
+	case unix.CLONE_NEWUTS:
+		return "uts"
+	case unix.CLONE_NEWCGROUP:
+		return "cgroup"
+	}
+	return strconv.Itoa(flag)
+}
+
+// loopbackUp is what every runtime does for a network namespace that it makes;
+// the kernel adds 127.0.0.1 and ::1 by itself.
+func loopbackUp() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
+}
+
+// writeProc writes what the host's /proc sets for this process and its
+// namespaces. The container's own /proc, which the image or a mount may have
+// tampered with, is never trusted with it.
+func (c *Config) writeProc() error {
+	if c.OOMScoreAdj != nil {
+		err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(*c.OOMScoreAdj))
+		// To go below what the shim was given needs CAP_SYS_RESOURCE, which
+		// containerd lacks inside many virtual machines and containers; the
+		// score then stays as it is.
+		if err != nil && err != unix.EACCES && err != unix.EPERM {
+			return invalid("process.oomScoreAdj: set %d: %w", *c.OOMScoreAdj, err)
+		}
+	}
+	for _, s := range c.Sysctls {
+		if err := writeFile("/proc/sys/"+s.Path, s.Value); err != nil {
+			return invalid("linux.sysctl: set %s to %q: %w", s.Key, s.Value, err)
+		}
+	}
+	return nil
+}
+
+// writeFile writes in one call, as files of /proc want it.
+func writeFile(path, content string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(content))
+	return err
+}
+
+// label is a file in /proc/thread-self/attr and what to write to it.
+type label struct {
+	fd    int
+	field string
+	value string
+}
+
+// openLabels opens the files while the host's /proc is there; the labels
+// themselves are written last, so that they confine nothing but the program.
+func (c *Config) openLabels() ([]label, error) {
+	var labels []label
+	open := func(field, value string, names ...string) error {
+		for _, name := range names {
+			fd, err := unix.Open("/proc/thread-self/attr/"+name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+			if err == nil {
+				labels = append(labels, label{fd, field, value})
+				return nil
+			}
+			if err != unix.ENOENT {
+				return invalid("%s: open /proc/thread-self/attr/%s: %w", field, name, err)
+			}
+		}
+		return invalid("%s is %q, but the kernel has no /proc/thread-self/attr/%s; remove it", field, value, names[0])
+	}
+	if p := c.AppArmorProfile; p != "" {
+		// Where modules are stacked, since Linux 5.8, only the directory of
+		// its own is AppArmor's for certain.
+		if err := open("process.apparmorProfile", "exec "+p, "apparmor/exec", "exec"); err != nil {
+			return nil, err
+		}
+	}
+	if l := c.SELinuxLabel; l != "" {
+		if err := open("process.selinuxLabel", l, "exec"); err != nil {
+			return nil, err
+		}
+	}
+	return labels, nil
+}
+
+func (l label) apply() error {
+	if _, err := unix.Write(l.fd, []byte(l.value)); err != nil {
+		return invalid("%s: enter %q: %w; is it loaded on this node?", l.field, l.value, err)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// setLimits sets what does not depend on the user.
+func (c *Config) setLimits() error {
+	for _, l := range c.Rlimits {
+		err := unix.Prlimit(0, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
+		if err == unix.EPERM {
+			return invalid("process.rlimits: %s cannot be raised to %d, because containerd's own hard limit is lower and it lacks CAP_SYS_RESOURCE; lower it or raise containerd's limit", l.Name, l.Hard)
+		}
+		if err != nil {
+			return invalid("process.rlimits: set %s to %d:%d: %w", l.Name, l.Soft, l.Hard, err)
+		}
+	}
+	if c.NoNewPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("process.noNewPrivileges: %w", err)
+		}
+	}
+	return nil
+}
+
+// becomeUser enters the working directory and gives up every privilege that the
+// spec does not grant, in the one order that works: the bounding set needs
+// CAP_SETPCAP, the directory may need the privileges of either user, and the
+// sets can only shrink.
+func (c *Config) becomeUser() error {
+	// Opened now that everything is mounted and masked, and by a lookup that
+	// follows no magic link: /proc/self/fd/8 would lead to the host's cache of
+	// compiled code (CVE-2024-21626).
+	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the container's root: %w", err)
+	}
+	cwd, err := tree{fd: top, host: "/"}.open(c.Cwd, unix.O_PATH|unix.O_DIRECTORY)
+	unix.Close(top)
+	if err != nil {
+		return blame(err, "process.cwd: enter %s: %w", c.Cwd)
+	}
+	defer unix.Close(cwd)
+	entered := unix.Fchdir(cwd)
+
+	want, err := c.Capabilities.available()
+	if err != nil {
+		return err
+	}
+	if err := want.dropBounding(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("keep capabilities: %w", err)
+	}
+	if err := c.setIDs(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("stop keeping capabilities: %w", err)
+	}
+	if entered != nil {
+		// A network file system may let in the user, but not root.
+		if err := unix.Fchdir(cwd); err != nil {
+			return invalid("process.cwd: enter %s as user %d: %w", c.Cwd, c.UID, err)
+		}
+	}
+	if err := checkCwd(); err != nil {
+		return err
+	}
+	unix.Umask(int(c.Umask))
+	return want.apply()
+}
+
+// checkCwd makes sure that the working directory is beneath the root: the
+// kernel gives one that is not a name that is not absolute.
+func checkCwd() error {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Getcwd(buf)
+	if err != nil {
+		return fmt.Errorf("process.cwd: %w", err)
+	}
+	if !strings.HasPrefix(string(buf[:n]), "/") {
+		return control.Errorf(control.InvalidArgument, "process.cwd is outside of the container's root; correct it")
+	}
+	return nil
+}
+
+// setIDs uses raw system calls, since those of package syscall change every
+// thread, one after the other.
+func (c *Config) setIDs() error {
+	var groups unsafe.Pointer
+	if len(c.Groups) > 0 {
+		groups = unsafe.Pointer(&c.Groups[0])
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(groups), 0); e != 0 {
+		return invalid("process.user.additionalGids: set %v: %w", c.Groups, e)
+	}
+	gid, uid := uintptr(c.GID), uintptr(c.UID)
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 {
+		return invalid("process.user.gid: become group %d: %w", c.GID, e)
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); e != 0 {
+		return invalid("process.user.uid: become user %d: %w", c.UID, e)
+	}
+	return nil
+}
+
+// available leaves out what this process cannot give, which FromSpec has warned
+// about.
+func (want Capabilities) available() (Capabilities, error) {
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &have[0]); err != nil {
+		return want, fmt.Errorf("read the capabilities of the init: %w", err)
+	}
+	permitted := uint64(have[1].Permitted)<<32 | uint64(have[0].Permitted)
+	want.Bounding &= permitted
+	want.Permitted &= permitted
+	want.Inheritable &= permitted
+	return want.consistent(), nil
+}
+
+func (want Capabilities) dropBounding() error {
+	for n := range 64 {
+		if want.Bounding&(1<<n) != 0 {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0)
+		if err == unix.EINVAL {
+			return nil // past the last capability of this kernel
+		}
+		if err != nil {
+			return fmt.Errorf("process.capabilities.bounding: drop capability %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func (want Capabilities) apply() error {
+	sets := [2]unix.CapUserData{
+		{Effective: uint32(want.Effective), Permitted: uint32(want.Permitted), Inheritable: uint32(want.Inheritable)},
+		{Effective: uint32(want.Effective >> 32), Permitted: uint32(want.Permitted >> 32), Inheritable: uint32(want.Inheritable >> 32)},
+	}
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0]); err != nil {
+		return fmt.Errorf("process.capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("process.capabilities.ambient: %w", err)
+	}
+	for n := range 64 {
+		if want.Ambient&(1<<n) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0); err != nil {
+			return fmt.Errorf("process.capabilities.ambient: raise %s: %w", capabilityNames[n], err)
+		}
+	}
+	return nil
+}
