@@ -1,0 +1,164 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	eventstypes "github.com/containerd/containerd/api/events"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"github.com/containerd/errdefs"
+	gorunc "github.com/containerd/go-runc"
+	"github.com/containerd/log"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
+)
+
+// container is one Wasm container after a successful Create.
+type container struct {
+	id     string
+	bundle string
+	// rootfs is where the shim mounted the root file system; empty when the
+	// bundle brought its own.
+	rootfs string
+	cgroup *cgroup.Cgroup
+	events *eventQueue
+	// sharedPID: the container lives in a pid namespace that outlives its
+	// init, so its other processes do too unless they are killed.
+	sharedPID bool
+
+	// init is the container's first process.
+	init *process
+	// announced: the event of the creation was sent; guarded by init.mu.
+	announced bool
+	// stdin, stdout and stderr are the request's, for State.
+	stdin, stdout, stderr string
+
+	// deleting serialises Delete with itself.
+	deleting sync.Mutex
+	deleted  bool // guarded by deleting
+}
+
+// process returns the process with that exec id; empty is the init.
+//
+// Errors: errdefs.ErrNotFound.
+func (c *container) process(execID string) (*process, error) {
+	if execID != "" {
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s has no process %q", c.id, execID))
+	}
+	return c.init, nil
+}
+
+// start releases the guest.
+//
+// Errors: errdefs.ErrFailedPrecondition when it was started before or has ended.
+func (c *container) start() error {
+	p := c.init
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.status {
+	case tasktypes.Status_CREATED:
+	case tasktypes.Status_STOPPED:
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s has ended; delete it and create it again", c.id))
+	default:
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s was started before", c.id))
+	}
+	if err := control.SendStart(p.control); err != nil {
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s ended before it was started: %v", c.id, err))
+	}
+	p.status = tasktypes.Status_RUNNING
+	c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(p.pid())})
+	return nil
+}
+
+// delete ends a container that was never started, removes everything that
+// Create made, and returns how its init ended.
+//
+// Errors: errdefs.ErrFailedPrecondition while the guest runs,
+// errdefs.ErrNotFound after a successful delete.
+func (c *container) delete(ctx context.Context) (*process, error) {
+	c.deleting.Lock()
+	defer c.deleting.Unlock()
+	if c.deleted {
+		return nil, errNoContainer(c.id)
+	}
+	p := c.init
+	p.mu.Lock()
+	status := p.status
+	if status == tasktypes.Status_CREATED {
+		_ = p.cmd.Process.Kill()
+	}
+	p.mu.Unlock()
+	if status != tasktypes.Status_CREATED && status != tasktypes.Status_STOPPED {
+		return nil, errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s is running; kill it before it is deleted", c.id))
+	}
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.release(); err != nil {
+		return nil, err
+	}
+	c.deleted = true
+	c.events.send(&eventstypes.TaskDelete{
+		ContainerID: c.id,
+		Pid:         uint32(p.pid()),
+		ExitStatus:  p.exitStatus,
+		ExitedAt:    protobuf.ToTimestamp(p.exitedAt),
+	})
+	return p, nil
+}
+
+// release undoes Create for a container whose init has ended. It may be called
+// again after a failure.
+func (c *container) release() error {
+	c.init.stdio.close()
+	var errs []error
+	if err := c.cgroup.Kill(); err != nil {
+		errs = append(errs, fmt.Errorf("kill processes in cgroup %s: %w", c.cgroup.Path(), err))
+	} else if err := c.cgroup.Delete(); err != nil {
+		errs = append(errs, fmt.Errorf("delete cgroup %s: %w", c.cgroup.Path(), err))
+	}
+	if c.rootfs != "" {
+		if err := mount.UnmountRecursive(c.rootfs, 0); err != nil {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", c.rootfs, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exited runs with the init's mutex held, once, when the init has ended.
+func (c *container) exited() {
+	p := c.init
+	if c.sharedPID {
+		// As runc does: without a pid namespace of its own the container's
+		// other processes outlive its init. Delete reports a failure.
+		_ = c.cgroup.Kill()
+	}
+	if !c.announced {
+		return
+	}
+	// A later `delete` of another process tells the daemon this status.
+	if err := runc.WriteExitStatus(c.bundle, goruncExit(p)); err != nil {
+		log.L.WithError(err).WithField("id", c.id).Error("record exit status")
+	}
+	c.events.send(&eventstypes.TaskExit{
+		ContainerID: c.id,
+		ID:          c.id,
+		Pid:         uint32(p.pid()),
+		ExitStatus:  p.exitStatus,
+		ExitedAt:    protobuf.ToTimestamp(p.exitedAt),
+	})
+}
+
+func goruncExit(p *process) gorunc.Exit {
+	return gorunc.Exit{Timestamp: p.exitedAt, Pid: p.pid(), Status: int(p.exitStatus)}
+}
+
+func errNoContainer(id string) error {
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s does not exist", id))
+}

@@ -1,0 +1,240 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	eventstypes "github.com/containerd/containerd/api/events"
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
+)
+
+// undoStack undoes what a Create did, last first, unless it is released.
+type undoStack []func()
+
+func (u *undoStack) push(f func()) { *u = append(*u, f) }
+
+func (u *undoStack) run() {
+	for _, f := range slices.Backward(*u) {
+		f()
+	}
+	*u = nil
+}
+
+func (u *undoStack) release() { *u = nil }
+
+// create makes the Wasm container of the request: sandboxed, its module loaded,
+// waiting for start. When the content of the image says that it is native, it
+// returns the request for the runc task service instead. Whatever fails leaves
+// nothing behind.
+//
+// Errors: errdefs.ErrInvalidArgument and errdefs.ErrNotFound for what is wrong
+// with the spec or the image, in one sentence.
+func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *container, native *taskapi.CreateTaskRequest, _ error) {
+	var undo undoStack
+	defer undo.run()
+
+	options, err := parseOptions(r.Options)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := oci.ReadSpec(r.Bundle)
+	if err != nil {
+		return nil, nil, classify(err)
+	}
+	rootfs, mounted, err := mountRootfs(r, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	if mounted {
+		undo.push(func() { unmount(ctx, rootfs) })
+	}
+	target, err := oci.Resolve(spec, rootfs)
+	if err != nil {
+		return nil, nil, classify(err)
+	}
+	if target.Kind == oci.Native {
+		// The runc task service mounts the root file system for itself.
+		undo.run()
+		native, err := nativeRequest(r, options)
+		return nil, native, err
+	}
+	defer target.Module.Close()
+	if err := supported(r); err != nil {
+		return nil, nil, err
+	}
+
+	c := &container{
+		id:        r.ID,
+		bundle:    r.Bundle,
+		events:    s.events,
+		sharedPID: !hasOwnPIDNamespace(spec),
+		stdin:     r.Stdin,
+		stdout:    r.Stdout,
+		stderr:    r.Stderr,
+	}
+	if mounted {
+		c.rootfs = rootfs
+	}
+	config, err := sandbox.FromSpec(spec, rootfs, append([]string{"wasm-runner", "guest"}, target.Workload.Args...))
+	if err != nil {
+		return nil, nil, classify(err)
+	}
+	for _, warning := range config.Warnings {
+		log.G(ctx).WithField("id", r.ID).Warn(warning)
+	}
+	if err := c.makeCgroup(ctx, s.namespace, spec, &undo); err != nil {
+		return nil, nil, err
+	}
+	streams, err := openStdio(ctx, r.ID, r.Stdin, r.Stdout, r.Stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	undo.push(streams.close)
+	undo.push(streams.started)
+
+	code, err := s.compiledCode(ctx, options, c.cgroup, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	if code != nil {
+		defer code.Close()
+	}
+	c.init = &process{stdio: streams}
+	if err := c.launch(ctx, config, target, code, &undo); err != nil {
+		return nil, nil, err
+	}
+	if err := c.announce(r); err != nil {
+		return nil, nil, err
+	}
+	undo.release()
+	return c, nil, nil
+}
+
+// mountRootfs mounts what the snapshotter gave, if anything, and returns the
+// root file system's path.
+func mountRootfs(r *taskapi.CreateTaskRequest, spec *specs.Spec) (rootfs string, mounted bool, _ error) {
+	if len(r.Rootfs) == 0 {
+		if spec.Root == nil || spec.Root.Path == "" {
+			return "", false, errdefs.ErrInvalidArgument.WithMessage("root.path is not set and the request brings no root file system; set one of them")
+		}
+		if filepath.IsAbs(spec.Root.Path) {
+			return filepath.Clean(spec.Root.Path), false, nil
+		}
+		return filepath.Join(r.Bundle, spec.Root.Path), false, nil
+	}
+	rootfs = filepath.Join(r.Bundle, "rootfs")
+	if err := os.Mkdir(rootfs, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", false, fmt.Errorf("make root file system's mount point: %w", err)
+	}
+	var mounts []mount.Mount
+	for _, m := range r.Rootfs {
+		mounts = append(mounts, mount.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	if err := mount.All(mounts, rootfs); err != nil {
+		_ = mount.UnmountMounts(mounts, rootfs, 0)
+		return "", false, fmt.Errorf("mount root file system: %w", err)
+	}
+	return rootfs, true, nil
+}
+
+func unmount(ctx context.Context, rootfs string) {
+	if err := mount.UnmountRecursive(rootfs, 0); err != nil {
+		log.G(ctx).WithError(err).WithField("path", rootfs).Error("unmount root file system")
+	}
+}
+
+// nativeRequest returns the request for the runc task service, with options of
+// the type that it understands.
+func nativeRequest(r *taskapi.CreateTaskRequest, options *Options) (*taskapi.CreateTaskRequest, error) {
+	if len(r.Options.GetValue()) == 0 || typeurl.Is(r.Options, &runcoptions.Options{}) {
+		return r, nil
+	}
+	any, err := options.runcAny()
+	if err != nil {
+		return nil, fmt.Errorf("translate runtime options: %w", err)
+	}
+	r.Options = any
+	return r, nil
+}
+
+// supported refuses what a Wasm container cannot do yet.
+func supported(r *taskapi.CreateTaskRequest) error {
+	switch {
+	case r.Terminal:
+		return errdefs.ErrNotImplemented.WithMessage("a terminal for a Wasm container is not supported; run it without -t")
+	case r.Checkpoint != "":
+		return errdefs.ErrNotImplemented.WithMessage("restoring a Wasm container from a checkpoint is not supported; create it anew")
+	}
+	return nil
+}
+
+func hasOwnPIDNamespace(spec *specs.Spec) bool {
+	return spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+		return ns.Type == specs.PIDNamespace && ns.Path == ""
+	})
+}
+
+// makeCgroup makes the container's cgroup, after it has recorded its path for a
+// `delete` that comes when this process is gone.
+func (c *container) makeCgroup(ctx context.Context, namespace string, spec *specs.Spec, undo *undoStack) error {
+	var resources *specs.LinuxResources
+	path := ""
+	if spec.Linux != nil {
+		resources, path = spec.Linux.Resources, spec.Linux.CgroupsPath
+	}
+	if path == "" {
+		path = filepath.Join("/", namespace, c.id)
+	}
+	undo.push(func() { _ = os.Remove(filepath.Join(c.bundle, recordFile)) })
+	if err := writeRecord(c.bundle, record{Cgroup: path}); err != nil {
+		return err
+	}
+	cg, err := cgroup.Create(path, resources)
+	if err != nil {
+		return classify(err)
+	}
+	undo.push(func() {
+		if err := errors.Join(cg.Kill(), cg.Delete()); err != nil {
+			log.G(ctx).WithError(err).WithField("cgroup", path).Error("remove cgroup")
+		}
+	})
+	c.cgroup = cg
+	return nil
+}
+
+// announce makes the container known: from here on its exit is an event.
+func (c *container) announce(r *taskapi.CreateTaskRequest) error {
+	p := c.init
+	if err := writeRecord(c.bundle, record{Cgroup: c.cgroup.Path(), Pid: p.pid()}); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == tasktypes.Status_STOPPED {
+		return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("container %s ended with status %d while it was created", c.id, p.exitStatus))
+	}
+	c.announced = true
+	c.events.send(&eventstypes.TaskCreate{
+		ContainerID: r.ID,
+		Bundle:      r.Bundle,
+		Rootfs:      r.Rootfs,
+		IO:          &eventstypes.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr},
+		Pid:         uint32(p.pid()),
+	})
+	return nil
+}

@@ -1,0 +1,159 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox"
+)
+
+// launch spawns the container's init and returns when it has become a runner
+// that waits for its start. code is the compiled code's directory or nil.
+func (c *container) launch(ctx context.Context, config *sandbox.Config, target *oci.Target, code *os.File, undo *undoStack) error {
+	path, err := runnerPath()
+	if err != nil {
+		return err
+	}
+	program, err := sandbox.OpenProgram(path)
+	if err != nil {
+		return fmt.Errorf("open the runner: %w", err)
+	}
+	defer program.Close()
+	workload, err := memfd("workload", target.Workload)
+	if err != nil {
+		return err
+	}
+	defer workload.Close()
+	configRead, configWrite, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make configuration pipe: %w", err)
+	}
+	defer configRead.Close()
+	defer configWrite.Close()
+	ours, theirs, err := controlSocket()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+
+	p := c.init
+	p.control = ours
+	undo.push(func() { ours.Close() })
+	// In the order of the descriptors of package control.
+	files := []*os.File{configRead, theirs, program, workload, target.Module}
+	if code != nil {
+		files = append(files, code)
+	}
+	p.cmd = config.Command(path, p.stdio.child, files)
+	if err := p.spawn(config.Start, c.exited); err != nil {
+		return fmt.Errorf("spawn the sandbox's init: %w", err)
+	}
+	undo.push(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	})
+	p.stdio.started()
+	theirs.Close()
+	if err := c.cgroup.Add(p.pid()); err != nil {
+		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
+	}
+	// The init waits for this: it does nothing outside its limits.
+	if err := sendConfig(configWrite, config); err != nil {
+		return err
+	}
+	return awaitReport(ctx, p, ours, target.Workload.Module)
+}
+
+// sendConfig writes v to a process that reads up to EOF. A process that died
+// meanwhile is found by its missing report.
+func sendConfig(w *os.File, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("marshal configuration: %w", err)
+	}
+	if _, err := w.Write(b); err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("send configuration: %w", err)
+	}
+	return w.Close()
+}
+
+// awaitReport returns nil when the process reports that it is ready, or an
+// error of the class that it reports. ctx ends the wait.
+func awaitReport(ctx context.Context, p *process, socket *os.File, module string) error {
+	stop := context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })
+	err := control.Receive(socket)
+	if !stop() {
+		return context.Cause(ctx)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		return classify(err)
+	}
+	if err := p.wait(ctx); err != nil {
+		return err
+	}
+	if p.exitStatus == 128+uint32(unix.SIGKILL) {
+		return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
+			"%s was killed while it was loaded, most likely for memory; raise the container's memory limit", module))
+	}
+	return errdefs.ErrInternal.WithMessage(fmt.Sprintf("%s: its process ended with status %d before it was ready", module, p.exitStatus))
+}
+
+// classify turns the class that travels between processes into errdefs'.
+func classify(err error) error {
+	e, ok := errors.AsType[*control.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Class {
+	case control.InvalidArgument:
+		return errdefs.ErrInvalidArgument.WithMessage(e.Message)
+	case control.NotFound:
+		return errdefs.ErrNotFound.WithMessage(e.Message)
+	case control.Unavailable:
+		return errdefs.ErrUnavailable.WithMessage(e.Message)
+	default:
+		return errdefs.ErrInternal.WithMessage(e.Message)
+	}
+}
+
+// controlSocket returns both ends; ours can be read with a deadline.
+func controlSocket() (ours, theirs *os.File, _ error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make control socket: %w", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, fmt.Errorf("make control socket: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+}
+
+// memfd returns an anonymous file that holds v as JSON.
+func memfd(name string, v any) (*os.File, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("marshal %s: %w", name, err)
+	}
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.WriteAt(b, 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", name, err)
+	}
+	return f, nil
+}

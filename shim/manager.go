@@ -1,0 +1,124 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
+	"github.com/containerd/containerd/api/types"
+	runcmanager "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/runc"
+	"github.com/containerd/containerd/v2/core/mount"
+	ctrshim "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
+)
+
+// bootManager is what pkg/shim asks for the parts of its command line.
+type bootManager struct{}
+
+var _ ctrshim.Shim = bootManager{}
+
+func (bootManager) Name() string { return RuntimeName }
+
+// Start is never called: Main answers `start` itself, for every daemon.
+func (bootManager) Start(context.Context, *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	return nil, errdefs.ErrNotImplemented
+}
+
+// Stop is `delete`: a daemon calls it for a task whose shim does not answer. It
+// removes every process, cgroup, mount and socket of the task, whatever state
+// the shim died in, and may be called again.
+func (bootManager) Stop(ctx context.Context, id string) (ctrshim.StopStatus, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return ctrshim.StopStatus{}, err
+	}
+	bundle := filepath.Join(filepath.Dir(cwd), id)
+	r, err := readRecord(bundle)
+	if err != nil {
+		return ctrshim.StopStatus{}, err
+	}
+	var status ctrshim.StopStatus
+	switch {
+	case r != nil:
+		status, err = stopWasm(bundle, r)
+	case isNative(bundle):
+		status, err = runcmanager.NewShimManager(RuntimeName).Stop(ctx, id)
+	default:
+		// The shim died before it knew what the task is.
+		status = killedStatus(0)
+		err = unmountRootfs(bundle)
+	}
+	if err != nil {
+		return ctrshim.StopStatus{}, err
+	}
+	removeDeadSocket(ctx, bundle)
+	return status, nil
+}
+
+// isNative says whether the runc task service got as far as its first file.
+func isNative(bundle string) bool {
+	_, err := runc.ReadRuntime(bundle)
+	return err == nil
+}
+
+func stopWasm(bundle string, r *record) (ctrshim.StopStatus, error) {
+	cg, err := cgroup.Load(r.Cgroup)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return ctrshim.StopStatus{}, fmt.Errorf("load cgroup %s: %w", r.Cgroup, err)
+	}
+	if err == nil {
+		if err := cg.Kill(); err != nil {
+			return ctrshim.StopStatus{}, fmt.Errorf("kill processes in cgroup %s: %w", r.Cgroup, err)
+		}
+		if err := cg.Delete(); err != nil {
+			return ctrshim.StopStatus{}, fmt.Errorf("delete cgroup %s: %w", r.Cgroup, err)
+		}
+	}
+	if err := unmountRootfs(bundle); err != nil {
+		return ctrshim.StopStatus{}, err
+	}
+	if e, err := runc.ReadExitStatus(bundle); err == nil {
+		return ctrshim.StopStatus{Pid: e.Pid, ExitStatus: e.Status, ExitedAt: e.Timestamp}, nil
+	}
+	return killedStatus(r.Pid), nil
+}
+
+// killedStatus is the exit of a task of which nothing better is known.
+func killedStatus(pid int) ctrshim.StopStatus {
+	return ctrshim.StopStatus{Pid: pid, ExitStatus: 128 + int(unix.SIGKILL), ExitedAt: time.Now()}
+}
+
+func unmountRootfs(bundle string) error {
+	rootfs := filepath.Join(bundle, "rootfs")
+	if err := mount.UnmountRecursive(rootfs, 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unmount %s: %w", rootfs, err)
+	}
+	return nil
+}
+
+// removeDeadSocket removes the socket of the bundle's server unless that server
+// lives on for other tasks of the group.
+func removeDeadSocket(ctx context.Context, bundle string) {
+	address, err := ctrshim.ReadAddress(filepath.Join(bundle, addressFile))
+	if err != nil || ctrshim.CanConnect(address) {
+		return
+	}
+	if err := ctrshim.RemoveSocket(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.G(ctx).WithError(err).Warn("remove socket")
+	}
+}
+
+// Info is `-info`.
+func (bootManager) Info(_ context.Context, options io.Reader) (*types.RuntimeInfo, error) {
+	return runtimeInfo(options)
+}

@@ -1,0 +1,334 @@
+package shim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
+	ctrshim "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
+	"github.com/containerd/typeurl/v2"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// service is the task service: every call goes to the Wasm container of its id
+// or, when there is none, to the runc task service.
+//
+// This file and native.go convert errors to gRPC status; nothing below does.
+type service struct {
+	namespace string
+	events    *eventQueue
+	native    *nativeTasks
+	shutdown  shutdown.Service
+
+	mu sync.Mutex
+	// containers holds the Wasm containers; nil for an id whose Create is
+	// under way. Guarded by mu.
+	containers map[string]*container
+}
+
+var _ taskapi.TTRPCTaskService = (*service)(nil)
+
+// newService returns the service of one shim. ctx carries the containerd
+// namespace and ends with the shim.
+func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Service) (*service, error) {
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return nil, err
+	}
+	native, err := newNativeTasks(ctx, publisher, sd)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{
+		namespace:  ns,
+		events:     newEventQueue(ctx, publisher),
+		native:     native,
+		shutdown:   sd,
+		containers: make(map[string]*container),
+	}
+	sd.RegisterCallback(func(ctx context.Context) error {
+		defer publisher.Close()
+		return s.events.close(ctx)
+	})
+	// The working directory may be gone by then: read the address now.
+	if address, err := ctrshim.ReadAddress(addressFile); err == nil {
+		sd.RegisterCallback(func(context.Context) error { return ctrshim.RemoveSocket(address) })
+	}
+	return s, nil
+}
+
+// RegisterTTRPC offers the service under both versions of the task API.
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+	taskapi.RegisterTTRPCTaskService(server, s)
+	registerTaskV2(server, s)
+	return nil
+}
+
+// container returns the Wasm container of that id, or nil.
+func (s *service) container(id string) *container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containers[id]
+}
+
+// reserve claims the id for a Create; the caller calls settle in the end.
+func (s *service) reserve(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.containers[id]; ok || s.native.has(id) {
+		return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("container %s exists already", id))
+	}
+	s.containers[id] = nil
+	return nil
+}
+
+// settle ends a reservation: with the container, or with nil when there is
+// none.
+func (s *service) settle(id string, c *container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c == nil {
+		delete(s.containers, id)
+		return
+	}
+	s.containers[id] = c
+}
+
+func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	if err := s.reserve(r.ID); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	c, native, err := s.create(ctx, r)
+	if native != nil {
+		defer s.settle(r.ID, nil)
+		return s.native.Create(ctx, native)
+	}
+	s.settle(r.ID, c)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &taskapi.CreateTaskResponse{Pid: uint32(c.init.pid())}, nil
+}
+
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Start(ctx, r)
+	}
+	p, err := c.process(r.ExecID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if err := c.start(); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &taskapi.StartResponse{Pid: uint32(p.pid())}, nil
+}
+
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Delete(ctx, r)
+	}
+	if _, err := c.process(r.ExecID); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	p, err := c.delete(ctx)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	s.settle(r.ID, nil)
+	return &taskapi.DeleteResponse{
+		Pid:        uint32(p.pid()),
+		ExitStatus: p.exitStatus,
+		ExitedAt:   protobuf.ToTimestamp(p.exitedAt),
+	}, nil
+}
+
+func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Kill(ctx, r)
+	}
+	p, err := c.process(r.ExecID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if r.Signal > uint32(maxSignal) {
+		r.Signal = uint32(maxSignal) + 1 // refused by name below, without overflow
+	}
+	if err := p.signal(unix.Signal(r.Signal)); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (s *service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Wait(ctx, r)
+	}
+	p, err := c.process(r.ExecID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if err := p.wait(ctx); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &taskapi.WaitResponse{
+		ExitStatus: p.exitStatus,
+		ExitedAt:   protobuf.ToTimestamp(p.exitedAt),
+	}, nil
+}
+
+func (s *service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.StateResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.State(ctx, r)
+	}
+	p, err := c.process(r.ExecID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	resp := &taskapi.StateResponse{
+		ID:     c.id,
+		Bundle: c.bundle,
+		Pid:    uint32(p.pid()),
+		Status: p.status,
+		Stdin:  c.stdin,
+		Stdout: c.stdout,
+		Stderr: c.stderr,
+	}
+	if p.status == tasktypes.Status_STOPPED {
+		resp.ExitStatus = p.exitStatus
+		resp.ExitedAt = protobuf.ToTimestamp(p.exitedAt)
+	}
+	return resp, nil
+}
+
+func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Pids(ctx, r)
+	}
+	pids, err := c.cgroup.Pids()
+	if err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("list processes of container %s: %w", c.id, err))
+	}
+	resp := &taskapi.PidsResponse{}
+	for _, pid := range pids {
+		resp.Processes = append(resp.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)})
+	}
+	return resp, nil
+}
+
+func (s *service) Stats(ctx context.Context, r *taskapi.StatsRequest) (*taskapi.StatsResponse, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.Stats(ctx, r)
+	}
+	stats, err := c.cgroup.Stat()
+	if err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("read statistics of container %s: %w", c.id, err))
+	}
+	any, err := typeurl.MarshalAnyToProto(stats)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &taskapi.StatsResponse{Stats: any}, nil
+}
+
+func (s *service) CloseIO(ctx context.Context, r *taskapi.CloseIORequest) (*emptypb.Empty, error) {
+	c := s.container(r.ID)
+	if c == nil {
+		return s.native.CloseIO(ctx, r)
+	}
+	p, err := c.process(r.ExecID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if r.Stdin {
+		if err := p.stdio.closeInput(); err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("close stdin of container %s: %w", c.id, err))
+		}
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// Connect never fails: daemons take an error for a dead shim and kill the
+// group. An unknown id has pid 0.
+func (s *service) Connect(ctx context.Context, r *taskapi.ConnectRequest) (*taskapi.ConnectResponse, error) {
+	if c := s.container(r.ID); c != nil {
+		return &taskapi.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: uint32(c.init.pid())}, nil
+	}
+	return s.native.Connect(ctx, r)
+}
+
+// Shutdown ends the shim unless it still serves a container: daemons call it
+// after every delete.
+func (s *service) Shutdown(context.Context, *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.containers) == 0 && s.native.empty() {
+		s.shutdown.Shutdown()
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.Exec(ctx, r)
+	}
+	return nil, notImplemented("exec into Wasm container", r.ID)
+}
+
+func (s *service) ResizePty(ctx context.Context, r *taskapi.ResizePtyRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.ResizePty(ctx, r)
+	}
+	return nil, notImplemented("resizing the terminal of Wasm container", r.ID)
+}
+
+func (s *service) Pause(ctx context.Context, r *taskapi.PauseRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.Pause(ctx, r)
+	}
+	return nil, notImplemented("pausing Wasm container", r.ID)
+}
+
+func (s *service) Resume(ctx context.Context, r *taskapi.ResumeRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.Resume(ctx, r)
+	}
+	return nil, notImplemented("resuming Wasm container", r.ID)
+}
+
+func (s *service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.Update(ctx, r)
+	}
+	return nil, notImplemented("updating the resources of Wasm container", r.ID)
+}
+
+func (s *service) Checkpoint(ctx context.Context, r *taskapi.CheckpointTaskRequest) (*emptypb.Empty, error) {
+	if s.container(r.ID) == nil {
+		return s.native.Checkpoint(ctx, r)
+	}
+	return nil, notImplemented("checkpointing Wasm container", r.ID)
+}
+
+func notImplemented(what, id string) error {
+	return errgrpc.ToGRPC(errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("%s %s is not supported", what, id)))
+}

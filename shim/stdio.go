@@ -1,0 +1,216 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+
+	runcprocess "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/process"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/fifo"
+	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
+)
+
+// stdio owns the standard streams of one process.
+//
+// The process writes into the FIFOs of containerd itself: no copy, no goroutine
+// and no byte held in the shim. The shim keeps every output FIFO open for
+// reading until the task is deleted, so that a daemon which is away costs the
+// guest neither EPIPE nor the lines that it wrote meanwhile. Standard input is
+// copied through a pipe, because a FIFO without a writer reads as ended before
+// its first writer came.
+type stdio struct {
+	// child is what the process inherits as 0, 1 and 2.
+	child [3]*os.File
+	// kept is open until close.
+	kept []io.Closer
+
+	mu    sync.Mutex
+	stdin *os.File // write end of the guest's stdin; nil once closed
+}
+
+// openStdio opens what the paths or URIs of a CreateTaskRequest name. The
+// caller calls started after the process has its copies, and close in the end.
+func openStdio(ctx context.Context, id, stdin, stdout, stderr string) (_ *stdio, retErr error) {
+	s := &stdio{}
+	defer func() {
+		if retErr != nil {
+			s.started()
+			s.close()
+		}
+	}()
+	if err := s.openOutputs(ctx, id, stdout, stderr); err != nil {
+		return nil, err
+	}
+	return s, s.openInput(ctx, stdin)
+}
+
+func (s *stdio) openInput(ctx context.Context, path string) error {
+	if path == "" {
+		var err error
+		s.child[0], err = os.Open(os.DevNull)
+		return err
+	}
+	// The open completes in the background when a writer comes.
+	in, err := fifo.OpenFifo(context.WithoutCancel(ctx), path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("open stdin %s: %w", path, err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return fmt.Errorf("make stdin pipe: %w", err)
+	}
+	s.child[0], s.stdin = r, w
+	s.kept = append(s.kept, in)
+	go func() {
+		// Ends when the client closes its end, the guest closes its own, or
+		// close closes in.
+		_, _ = io.Copy(w, in)
+		in.Close()
+		_ = s.closeInput()
+	}()
+	return nil
+}
+
+func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) error {
+	scheme := ""
+	u, err := url.Parse(stdout)
+	if err == nil {
+		scheme = u.Scheme
+	}
+	switch scheme {
+	case "", "fifo":
+		return s.openFifos(stdout, stderr)
+	case "file":
+		return s.openLogFile(u.Path)
+	case "binary", "binary-v2":
+		return s.openLogger(ctx, id, u)
+	default:
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
+			"stdout is %q, whose scheme %q is not known; use a FIFO's path, file:// or binary://", stdout, scheme))
+	}
+}
+
+func (s *stdio) openFifos(stdout, stderr string) error {
+	for i, path := range []string{stdout, stderr} {
+		w, keep, err := openOutput(path)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", [...]string{"stdout", "stderr"}[i], err)
+		}
+		s.child[1+i] = w
+		if keep != nil {
+			s.kept = append(s.kept, keep)
+		}
+	}
+	return nil
+}
+
+// openOutput opens a FIFO for the guest and once more for reading, or a plain
+// file to append to. An empty path is /dev/null.
+func openOutput(path string) (w, keep *os.File, err error) {
+	if path == "" {
+		w, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		return w, nil, err
+	}
+	isFifo, err := fifo.IsFifo(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !isFifo {
+		w, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		return w, nil, err
+	}
+	// With a reader there, the open for writing does not block. The files are
+	// opened past the os package, which would make them non-blocking: the
+	// guest shares the file description.
+	kfd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	wfd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(kfd)
+		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(wfd), path), os.NewFile(uintptr(kfd), path), nil
+}
+
+func (s *stdio) openLogFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	for i := 1; i <= 2; i++ {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		s.child[i] = f
+	}
+	return nil
+}
+
+// openLogger starts a logging binary as containerd's shims do; close ends it
+// after it has read to the end.
+func (s *stdio) openLogger(ctx context.Context, id string, u *url.URL) error {
+	logger, err := runcprocess.NewBinaryIO(ctx, id, u)
+	if err != nil {
+		return fmt.Errorf("start logger %s: %w", u.Path, err)
+	}
+	s.kept = append(s.kept, logger)
+	var cmd exec.Cmd
+	logger.Set(&cmd)
+	for i, w := range []io.Writer{cmd.Stdout, cmd.Stderr} {
+		f, ok := w.(*os.File)
+		if !ok {
+			return fmt.Errorf("logger %s takes no file", u.Path)
+		}
+		// The logger closes its own ends; the guest gets duplicates.
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return fmt.Errorf("duplicate the logger's pipe: %w", err)
+		}
+		s.child[1+i] = os.NewFile(uintptr(fd), f.Name())
+	}
+	return nil
+}
+
+// started closes the process's ends, which it has inherited.
+func (s *stdio) started() {
+	for i, f := range s.child {
+		if f != nil {
+			f.Close()
+			s.child[i] = nil
+		}
+	}
+}
+
+// closeInput ends the guest's standard input.
+func (s *stdio) closeInput() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stdin == nil {
+		return nil
+	}
+	err := s.stdin.Close()
+	s.stdin = nil
+	return err
+}
+
+// close releases everything. The process must have ended.
+func (s *stdio) close() {
+	_ = s.closeInput()
+	for _, c := range s.kept {
+		if err := c.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			log.L.WithError(err).Warn("close standard stream")
+		}
+	}
+	s.kept = nil
+}

@@ -1,0 +1,143 @@
+package shim
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+func makeFifo(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// openReader opens a FIFO like a daemon, without waiting for a writer.
+func openReader(t *testing.T, path string) *os.File {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), path)
+}
+
+func TestOutputSurvivesADaemonThatGoesAway(t *testing.T) {
+	out := makeFifo(t, "out")
+	s, err := openStdio(context.Background(), "c", "", out, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	first := openReader(t, out)
+	if _, err := s.child[1].WriteString("one\n"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 16)
+	n, err := first.Read(b)
+	if err != nil || string(b[:n]) != "one\n" {
+		t.Fatalf("read %q, %v", b[:n], err)
+	}
+	first.Close()
+	// No reader is left but ours: no EPIPE, and the line stays.
+	if _, err := s.child[1].WriteString("two\n"); err != nil {
+		t.Fatal(err)
+	}
+	second := openReader(t, out)
+	defer second.Close()
+	s.started()
+	rest, err := io.ReadAll(second)
+	if err != nil || string(rest) != "two\n" {
+		t.Errorf("read %q, %v", rest, err)
+	}
+}
+
+func TestOutputIsBlockingForTheGuest(t *testing.T) {
+	s, err := openStdio(context.Background(), "c", "", makeFifo(t, "out"), makeFifo(t, "err"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	defer s.started()
+	for _, f := range s.child[1:] {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = raw.Control(func(fd uintptr) {
+			flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+			if err != nil || flags&unix.O_NONBLOCK != 0 {
+				t.Errorf("flags %#x, %v", flags, err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestInputEndsWithItsWriterOrByCloseIO(t *testing.T) {
+	for name, end := range map[string]func(s *stdio, writer *os.File){
+		"the writer closes": func(_ *stdio, writer *os.File) { writer.Close() },
+		"CloseIO":           func(s *stdio, _ *os.File) { _ = s.closeInput() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := makeFifo(t, "in")
+			s, err := openStdio(context.Background(), "c", in, "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			// Blocks until the shim reads: a guest that starts before its
+			// client has opened stdin must not read an early end.
+			writer, err := os.OpenFile(in, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer writer.Close()
+			if _, err := writer.WriteString("hello"); err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, 5)
+			if _, err := io.ReadFull(s.child[0], b); err != nil || string(b) != "hello" {
+				t.Fatalf("read %q, %v", b, err)
+			}
+			end(s, writer)
+			if n, err := s.child[0].Read(b); err != io.EOF {
+				t.Errorf("read %d bytes, %v", n, err)
+			}
+			s.started()
+		})
+	}
+}
+
+func TestOutputToALogFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sub", "log")
+	s, err := openStdio(context.Background(), "c", "", "file://"+path, "file://"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = s.child[1].WriteString("a\n")
+	_, _ = s.child[2].WriteString("b\n")
+	s.started()
+	s.close()
+	b, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(b, []byte("a\nb\n")) {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestUnknownOutputSchemeIsRefused(t *testing.T) {
+	if _, err := openStdio(context.Background(), "c", "", "syslog://x", ""); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("got %v", err)
+	}
+}

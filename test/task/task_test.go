@@ -1,0 +1,532 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	taskapi2 "github.com/containerd/containerd/api/runtime/task/v2"
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+)
+
+// spin is a guest that never ends by itself.
+func spin() []byte {
+	var m wasmtest.Module
+	m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil), wasmtest.Loop()))
+	m.Memory(1)
+	m.Export("memory", wasmtest.KindMemory, 0)
+	return m.Bytes()
+}
+
+// states are the ways to bring a container into each state, and calls what may
+// be asked of it there. want says the errdefs class of each answer; nil is
+// success.
+func TestEveryCallInEveryState(t *testing.T) {
+	ctx := context.Background()
+	states := []struct {
+		name  string
+		enter func(s *shim, id string)
+	}{
+		{"unknown", func(*shim, string) {}},
+		{"created", func(s *shim, id string) { s.mustCreate(id) }},
+		{"running", func(s *shim, id string) { s.mustCreate(id); s.mustStart(id) }},
+		{"stopped", func(s *shim, id string) {
+			s.mustCreate(id)
+			s.mustStart(id)
+			if err := s.kill(id, unix.SIGKILL); err != nil {
+				s.d.t.Fatal(err)
+			}
+			s.wait(id)
+		}},
+		{"deleted", func(s *shim, id string) {
+			s.mustCreate(id)
+			if _, err := s.delete(id); err != nil {
+				s.d.t.Fatal(err)
+			}
+		}},
+	}
+	nf, fp, ni, ex := errdefs.ErrNotFound, errdefs.ErrFailedPrecondition, errdefs.ErrNotImplemented, errdefs.ErrAlreadyExists
+	calls := []struct {
+		name string
+		call func(s *shim, id string) error
+		want [5]error // in the order of states
+	}{
+		{"Create", func(s *shim, id string) error { _, err := s.create(id); return err }, [5]error{nil, ex, ex, ex, nil}},
+		{"Start", func(s *shim, id string) error {
+			_, err := s.Start(ctx, &taskapi.StartRequest{ID: id})
+			return err
+		}, [5]error{nf, nil, fp, fp, nf}},
+		{"Start of an unknown process", func(s *shim, id string) error {
+			_, err := s.Start(ctx, &taskapi.StartRequest{ID: id, ExecID: "x"})
+			return err
+		}, [5]error{nf, nf, nf, nf, nf}},
+		{"Kill SIGKILL", func(s *shim, id string) error { return s.kill(id, unix.SIGKILL) }, [5]error{nf, nil, nil, nf, nf}},
+		{"Kill SIGTERM", func(s *shim, id string) error { return s.kill(id, unix.SIGTERM) }, [5]error{nf, nil, nil, nf, nf}},
+		{"Kill 0", func(s *shim, id string) error { return s.kill(id, 0) }, [5]error{nf, nil, nil, nf, nf}},
+		{"Kill of all", func(s *shim, id string) error {
+			_, err := s.Kill(ctx, &taskapi.KillRequest{ID: id, Signal: 9, All: true})
+			return err
+		}, [5]error{nf, nil, nil, nf, nf}},
+		{"Delete", func(s *shim, id string) error { _, err := s.delete(id); return err }, [5]error{nf, nil, fp, nil, nf}},
+		{"State", func(s *shim, id string) error {
+			_, err := s.State(ctx, &taskapi.StateRequest{ID: id})
+			return err
+		}, [5]error{nf, nil, nil, nil, nf}},
+		{"Pids", func(s *shim, id string) error {
+			_, err := s.Pids(ctx, &taskapi.PidsRequest{ID: id})
+			return err
+		}, [5]error{nf, nil, nil, nil, nf}},
+		{"Stats", func(s *shim, id string) error {
+			_, err := s.Stats(ctx, &taskapi.StatsRequest{ID: id})
+			return err
+		}, [5]error{nf, nil, nil, nil, nf}},
+		{"CloseIO", func(s *shim, id string) error {
+			_, err := s.CloseIO(ctx, &taskapi.CloseIORequest{ID: id, Stdin: true})
+			return err
+		}, [5]error{nf, nil, nil, nil, nf}},
+		{"Connect", func(s *shim, id string) error {
+			_, err := s.Connect(ctx, &taskapi.ConnectRequest{ID: id})
+			return err
+		}, [5]error{nil, nil, nil, nil, nil}},
+		{"Exec", func(s *shim, id string) error {
+			_, err := s.Exec(ctx, &taskapi.ExecProcessRequest{ID: id, ExecID: "x"})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+		{"ResizePty", func(s *shim, id string) error {
+			_, err := s.ResizePty(ctx, &taskapi.ResizePtyRequest{ID: id})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+		{"Pause", func(s *shim, id string) error {
+			_, err := s.Pause(ctx, &taskapi.PauseRequest{ID: id})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+		{"Resume", func(s *shim, id string) error {
+			_, err := s.Resume(ctx, &taskapi.ResumeRequest{ID: id})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+		{"Update", func(s *shim, id string) error {
+			_, err := s.Update(ctx, &taskapi.UpdateTaskRequest{ID: id})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+		{"Checkpoint", func(s *shim, id string) error {
+			_, err := s.Checkpoint(ctx, &taskapi.CheckpointTaskRequest{ID: id})
+			return err
+		}, [5]error{nf, ni, ni, ni, nf}},
+	}
+	d := newDaemon(t)
+	d.bundle("keep", spin(), nil)
+	s := d.start("keep")
+	for i, state := range states {
+		for j, call := range calls {
+			t.Run(call.name+"/"+state.name, func(t *testing.T) {
+				id := fmt.Sprintf("c%d-%d", i, j)
+				d.bundle(id, spin(), nil)
+				state.enter(s, id)
+				got := errgrpc.ToNative(call.call(s, id))
+				if !errors.Is(got, call.want[i]) {
+					t.Errorf("got %v, want %v", got, call.want[i])
+				}
+				_ = s.kill(id, unix.SIGKILL)
+				if state.name != "unknown" && state.name != "deleted" || call.name == "Create" {
+					if call.name != "Delete" || state.name == "running" {
+						s.wait(id)
+						if _, err := s.delete(id); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestLifeOfATask(t *testing.T) {
+	d := newDaemon(t)
+	bundle := d.bundle("a", wasmtest.Exit(7), nil)
+	s := d.start("a")
+	pid := s.mustCreate("a").Pid
+	state := func() *taskapi.StateResponse {
+		t.Helper()
+		resp, err := s.State(context.Background(), &taskapi.StateRequest{ID: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	if st := state(); st.Status != tasktypes.Status_CREATED || st.Pid != pid || st.Bundle != bundle {
+		t.Errorf("after Create: %v", st)
+	}
+	// Docker and CRI look at this between Create and Start.
+	own, err1 := os.Readlink("/proc/self/ns/net")
+	guest, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err := errors.Join(err1, err2); err != nil || own == guest {
+		t.Errorf("network namespace %s of pid %d: %v", guest, pid, err)
+	}
+	s.mustStart("a")
+	if status := s.wait("a"); status != 7 {
+		t.Errorf("exit status %d, want 7", status)
+	}
+	if st := state(); st.Status != tasktypes.Status_STOPPED || st.ExitStatus != 7 || st.ExitedAt == nil {
+		t.Errorf("after the exit: %v", st)
+	}
+	resp, err := s.delete("a")
+	if err != nil || resp.Pid != pid || resp.ExitStatus != 7 {
+		t.Errorf("delete: %v, %v", resp, err)
+	}
+	d.assertEvents("a", "create", "start", "exit 7", "delete 7")
+}
+
+func TestVersion2OfTheTaskAPI(t *testing.T) {
+	ctx := context.Background()
+	d := newDaemon(t)
+	d.bundle("a", wasmtest.Exit(3), nil)
+	s := taskapi2.NewTTRPCTaskClient(d.start("a").client)
+	created, err := s.Create(ctx, &taskapi2.CreateTaskRequest{ID: "a", Bundle: filepath.Join(d.dir, "a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, err := s.Start(ctx, &taskapi2.StartRequest{ID: "a"})
+	if err != nil || started.Pid != created.Pid {
+		t.Fatalf("%v, %v", started, err)
+	}
+	if resp, err := s.Wait(ctx, &taskapi2.WaitRequest{ID: "a"}); err != nil || resp.ExitStatus != 3 {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if _, err := s.Delete(ctx, &taskapi2.DeleteRequest{ID: "a"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.State(ctx, &taskapi2.StateRequest{ID: "a"}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		t.Errorf("state of a deleted task: %v", err)
+	}
+}
+
+func TestKillBeforeStart(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	s.mustCreate("a")
+	if err := s.kill("a", unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.wait("a"); status != 143 {
+		t.Errorf("exit status %d, want 143", status)
+	}
+	if _, err := s.Start(context.Background(), &taskapi.StartRequest{ID: "a"}); !errdefs.IsFailedPrecondition(errgrpc.ToNative(err)) {
+		t.Errorf("start of a killed task: %v", err)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "exit 143", "delete 143")
+}
+
+func TestDeleteOfACreatedTask(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	pid := s.mustCreate("a").Pid
+	resp, err := s.delete("a")
+	if err != nil || resp.ExitStatus != 137 || resp.Pid != pid {
+		t.Errorf("%v, %v", resp, err)
+	}
+	d.assertEvents("a", "create", "exit 137", "delete 137")
+}
+
+func TestExitBeforeStartReturnsKeepsTheOrderOfEvents(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("keep", spin(), nil)
+	s := d.start("keep")
+	for i := range 20 {
+		id := fmt.Sprint("c", i)
+		d.bundle(id, wasmtest.Exit(0), nil)
+		s.mustCreate(id)
+		s.mustStart(id)
+		s.wait(id)
+		if _, err := s.delete(id); err != nil {
+			t.Fatal(err)
+		}
+		d.assertEvents(id, "create", "start", "exit 0", "delete 0")
+	}
+}
+
+func TestOneOfManyConcurrentCreatesWins(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	errs := concurrently(8, func() error { _, err := s.create("a"); return err })
+	if got := countClass(errs, nil); got != 1 {
+		t.Errorf("%d creates succeeded: %v", got, errs)
+	}
+	if got := countClass(errs, errdefs.ErrAlreadyExists); got != 7 {
+		t.Errorf("%d creates said that it exists: %v", got, errs)
+	}
+	errs = concurrently(8, func() error {
+		_, err := s.Start(context.Background(), &taskapi.StartRequest{ID: "a"})
+		return err
+	})
+	if countClass(errs, nil) != 1 || countClass(errs, errdefs.ErrFailedPrecondition) != 7 {
+		t.Errorf("concurrent starts: %v", errs)
+	}
+	errs = concurrently(8, func() error { return s.kill("a", unix.SIGKILL) })
+	if ok := countClass(errs, nil); ok == 0 || ok+countClass(errs, errdefs.ErrNotFound) != 8 {
+		t.Errorf("concurrent kills: %v", errs)
+	}
+	s.wait("a")
+	errs = concurrently(8, func() error { _, err := s.delete("a"); return err })
+	if countClass(errs, nil) != 1 || countClass(errs, errdefs.ErrNotFound) != 7 {
+		t.Errorf("concurrent deletes: %v", errs)
+	}
+	d.assertEvents("a", "create", "start", "exit 137", "delete 137")
+}
+
+func concurrently(n int, f func() error) []error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = errgrpc.ToNative(f()) })
+	}
+	wg.Wait()
+	return errs
+}
+
+func countClass(errs []error, class error) (n int) {
+	for _, err := range errs {
+		if errors.Is(err, class) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAFailedCreateLeavesNothing(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("keep", spin(), nil)
+	s := d.start("keep")
+	missing := func() []byte {
+		var m wasmtest.Module
+		m.ImportFunc("wasi_snapshot_preview1", "sock_foo", m.Type(nil, nil))
+		m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil)))
+		return m.Bytes()
+	}()
+	for i, test := range []struct {
+		name   string
+		module []byte
+		edit   func(*specs.Spec)
+		class  error
+		says   []string
+	}{
+		{"no such file", spin(), args("/other.wasm"), errdefs.ErrNotFound, []string{"/other.wasm"}},
+		{"a component", []byte("\x00asm\x0d\x00\x01\x00"), nil, errdefs.ErrInvalidArgument, []string{"/app.wasm", "component"}},
+		{"a marker on what is not Wasm", []byte("#!/bin/sh\n"), annotation("run.oci.handler", "wasm"), errdefs.ErrInvalidArgument, []string{"/app.wasm"}},
+		{"an unknown import", missing, nil, errdefs.ErrInvalidArgument, []string{"sock_foo", "docs/"}},
+		{"a truncated module", spin()[:20], nil, errdefs.ErrInvalidArgument, []string{"/app.wasm"}},
+		{"a missing export", spin(), args("/app.wasm#nope"), errdefs.ErrInvalidArgument, []string{"nope", "_start"}},
+		{"seccomp", spin(), func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno} }, errdefs.ErrInvalidArgument, []string{"linux.seccomp"}},
+		{"a mount whose source is missing", spin(), func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/nonexistent/source", Options: []string{"bind"}})
+		}, nil, []string{"/nonexistent/source"}},
+		{"a cwd that is a file", spin(), func(s *specs.Spec) { s.Process.Cwd = "/app.wasm" }, nil, []string{"/app.wasm"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			id := fmt.Sprint("c", i)
+			bundle := d.bundle(id, test.module, test.edit)
+			before := names(t, bundle)
+			_, err := s.create(id)
+			got := errgrpc.ToNative(err)
+			if got == nil || test.class != nil && !errors.Is(got, test.class) {
+				t.Fatalf("got %v, want class %v", got, test.class)
+			}
+			for _, says := range test.says {
+				if !strings.Contains(got.Error(), says) {
+					t.Errorf("%q does not name %q", got, says)
+				}
+			}
+			if strings.Contains(got.Error(), "\n") {
+				t.Errorf("more than a line: %q", got)
+			}
+			if after := names(t, bundle); !slices.Equal(before, after) {
+				t.Errorf("left in the bundle: %v, before %v", after, before)
+			}
+			d.assertNothingLeft()
+			if _, err := s.State(context.Background(), &taskapi.StateRequest{ID: id}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+				t.Errorf("the id is still known: %v", err)
+			}
+		})
+	}
+}
+
+func args(a ...string) func(*specs.Spec) {
+	return func(s *specs.Spec) { s.Process.Args = a }
+}
+
+func annotation(key, value string) func(*specs.Spec) {
+	return func(s *specs.Spec) { s.Annotations = map[string]string{key: value} }
+}
+
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestDeleteAfterTheShimWasKilled(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		enter  func(s *shim)
+		status uint32
+	}{
+		{"before create", func(*shim) {}, 137},
+		{"after create", func(s *shim) { s.mustCreate("a") }, 137},
+		{"after start", func(s *shim) { s.mustCreate("a"); s.mustStart("a") }, 137},
+		{"after the exit", func(s *shim) {
+			s.mustCreate("a")
+			s.mustStart("a")
+			if err := s.kill("a", unix.SIGTERM); err != nil {
+				s.d.t.Fatal(err)
+			}
+			s.wait("a")
+		}, 143},
+		{"after delete", func(s *shim) {
+			s.mustCreate("a")
+			if _, err := s.delete("a"); err != nil {
+				s.d.t.Fatal(err)
+			}
+		}, 137},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := newDaemon(t)
+			d.bundle("a", spin(), nil)
+			s := d.start("a")
+			test.enter(s)
+			guest := -1
+			if resp, err := s.Connect(context.Background(), &taskapi.ConnectRequest{ID: "a"}); err != nil {
+				t.Fatal(err)
+			} else if resp.TaskPid != 0 {
+				// It may have ended and be gone: then there is no pidfd.
+				guest, _ = unix.PidfdOpen(int(resp.TaskPid), 0)
+			}
+			killAndWait(t, s.pid)
+			resp := d.cleanup("a")
+			if resp.ExitStatus != test.status {
+				t.Errorf("exit status %d, want %d", resp.ExitStatus, test.status)
+			}
+			if guest >= 0 {
+				waitEnd(t, guest)
+				unix.Close(guest)
+			}
+			if _, err := os.Stat(strings.TrimPrefix(s.address, "unix://")); err == nil {
+				t.Errorf("socket %s is left", s.address)
+			}
+			d.assertNothingLeft()
+			d.cleanup("a") // a daemon may repeat it
+		})
+	}
+}
+
+func TestShutdownEndsTheShimWithItsLastContainer(t *testing.T) {
+	ctx := context.Background()
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	s.mustCreate("a")
+	if _, err := s.Shutdown(ctx, &taskapi.ShutdownRequest{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Connect(ctx, &taskapi.ConnectRequest{ID: "a"}); err != nil {
+		t.Fatalf("the shim ended with a container left: %v", err)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(s.pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, _ = s.Shutdown(ctx, &taskapi.ShutdownRequest{ID: "a"})
+	waitEnd(t, fd)
+	if _, err := os.Stat(strings.TrimPrefix(s.address, "unix://")); err == nil {
+		t.Errorf("socket %s is left", s.address)
+	}
+	d.assertEvents("a", "create", "exit 137", "delete 137")
+}
+
+func TestContainersOfAGroupShareAShim(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), annotation("io.kubernetes.cri.sandbox-id", "pod"))
+	d.bundle("b", wasmtest.Exit(0), annotation("io.kubernetes.cri.sandbox-id", "pod"))
+	s := d.start("a")
+	out, err := d.shimCommand("b", "start").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(out) != s.address {
+		t.Errorf("second start printed %q, want %q", out, s.address)
+	}
+	s.mustCreate("a")
+	s.mustCreate("b")
+	s.mustStart("b")
+	if status := s.wait("b"); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	// The daemon cleans up one container while the shim serves the other.
+	d.cleanup("b")
+	if _, err := s.Connect(context.Background(), &taskapi.ConnectRequest{ID: "a"}); err != nil {
+		t.Errorf("the group's shim is gone: %v", err)
+	}
+	if _, err := os.Stat(strings.TrimPrefix(s.address, "unix://")); err != nil {
+		t.Errorf("the group's socket is gone: %v", err)
+	}
+}
+
+// assertEvents waits for the last event of a container and compares them all.
+func (d *daemon) assertEvents(id string, want ...string) {
+	d.t.Helper()
+	var got []string
+	d.waitEvents(func(events []any) bool {
+		got = nil
+		for _, event := range events {
+			switch e := event.(type) {
+			case *eventsapi.TaskCreate:
+				got = appendIf(got, e.ContainerID == id, "create")
+			case *eventsapi.TaskStart:
+				got = appendIf(got, e.ContainerID == id, "start")
+			case *eventsapi.TaskExit:
+				got = appendIf(got, e.ContainerID == id, fmt.Sprint("exit ", e.ExitStatus))
+			case *eventsapi.TaskDelete:
+				got = appendIf(got, e.ContainerID == id, fmt.Sprint("delete ", e.ExitStatus))
+			}
+		}
+		return len(got) > 0 && strings.HasPrefix(got[len(got)-1], "delete")
+	})
+	if !slices.Equal(got, want) {
+		d.t.Errorf("events of %s: %v, want %v", id, got, want)
+	}
+}
+
+func appendIf(list []string, ok bool, s string) []string {
+	if ok {
+		return append(list, s)
+	}
+	return list
+}
