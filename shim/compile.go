@@ -73,6 +73,7 @@ var runnerBuild = sync.OnceValues(func() (string, error) {
 func (s *service) compiledCode(ctx context.Context, options *Options, cg *cgroup.Cgroup, target *oci.Target) (*os.File, error) {
 	entry, err := s.cacheEntry(ctx, options, cg, target)
 	if err == nil {
+		defer entry.Close()
 		var code *os.File
 		if code, err = entry.OpenMount(); err == nil {
 			return code, nil
@@ -104,6 +105,7 @@ func (s *service) cacheEntry(ctx context.Context, options *Options, cg *cgroup.C
 	if err != nil {
 		return nil, err
 	}
+	defer cache.Close()
 	digest, err := moduleDigest(target.Module)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", target.Workload.Module, err)
@@ -116,7 +118,9 @@ func (s *service) cacheEntry(ctx context.Context, options *Options, cg *cgroup.C
 	if !errors.Is(err, codecache.ErrMiss) {
 		return nil, err
 	}
-	log.G(ctx).WithField("module", target.Workload.Module).WithField("reason", err).Debug("compiling")
+	if damage, ok := errors.AsType[*codecache.DamageError](err); ok {
+		log.G(ctx).WithError(damage).Warn("removed a damaged entry from the code cache")
+	}
 	draft, err := cache.Begin(key)
 	if err != nil {
 		return nil, err

@@ -72,8 +72,11 @@ func (h *host) create(path string, res *specs.LinuxResources) (*Cgroup, error) {
 	if l.devices, err = rulesOf(res.Devices); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(h.check(l.plan), h.checkDevices(l.devices)); err != nil {
-		return nil, firstOf(err)
+	if err := h.check(l.plan); err != nil {
+		return nil, err
+	}
+	if err := h.checkDevices(l.devices); err != nil {
+		return nil, err
 	}
 	c := &Cgroup{host: h, target: t}
 	if t.unit != "" && systemdRuns() {
@@ -84,14 +87,6 @@ func (h *host) create(path string, res *specs.LinuxResources) (*Cgroup, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// firstOf returns the first of joined errors: a user reads one sentence.
-func firstOf(err error) error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()[0]
-	}
-	return err
 }
 
 // make makes the directories in every hierarchy and sets the limits.

@@ -73,9 +73,12 @@ func (p *planner) onlyV1(field, controller, file, text string) {
 
 func (p *planner) memory(m *specs.LinuxMemory) {
 	limit, reservation, swap := value(m.Limit), value(m.Reservation), value(m.Swap)
-	for field, n := range map[string]int64{"memory.limit": limit, "memory.reservation": reservation, "memory.swap": swap} {
-		if n < -1 {
-			p.refuse(field, "is %d; it is a number of bytes, or -1 for unlimited", n)
+	for _, f := range []struct {
+		field string
+		n     int64
+	}{{"memory.limit", limit}, {"memory.reservation", reservation}, {"memory.swap", swap}} {
+		if f.n < -1 {
+			p.refuse(f.field, "is %d; it is a number of bytes, or -1 for unlimited", f.n)
 		}
 	}
 	switch {
@@ -91,7 +94,8 @@ func (p *planner) memory(m *specs.LinuxMemory) {
 		p.either("memory.reservation", "memory", "memory.soft_limit_in_bytes", "memory.low", p.bytes(reservation))
 	}
 	p.swap(limit, swap)
-	if value(m.Kernel) != 0 { //nolint:staticcheck // deprecated, and therefore refused when set
+	//lint:ignore SA1019 deprecated, and therefore refused when it is set
+	if value(m.Kernel) != 0 {
 		p.refuse("memory.kernel", "has had no effect since kernel 5.4; remove it (memory.limit covers kernel memory)")
 	}
 	if n := value(m.KernelTCP); n != 0 {

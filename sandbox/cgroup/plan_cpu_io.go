@@ -21,9 +21,9 @@ func (p *planner) cpu(c *specs.LinuxCPU) {
 	}
 	if p.v2 {
 		if quota != 0 || period != 0 {
-			max := "max"
+			limit := "max"
 			if quota > 0 {
-				max = strconv.FormatInt(quota, 10)
+				limit = strconv.FormatInt(quota, 10)
 			}
 			field := "cpu.quota"
 			if period == 0 {
@@ -31,7 +31,7 @@ func (p *planner) cpu(c *specs.LinuxCPU) {
 			} else if quota == 0 {
 				field = "cpu.period"
 			}
-			p.set(field, "cpu", write{"cpu.max", fmt.Sprintf("%s %d", max, period)})
+			p.set(field, "cpu", write{"cpu.max", fmt.Sprintf("%s %d", limit, period)})
 		}
 	} else {
 		// The period first: a quota is checked against it.

@@ -50,6 +50,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{"nothing", specs.LinuxResources{}, []string{}, []string{}},
 		{"zeroes are not set", specs.LinuxResources{
+			//lint:ignore SA1019 somebody may still set it
 			Memory:  &specs.LinuxMemory{Limit: ptr(int64(0)), Swap: ptr(int64(0)), Reservation: ptr(int64(0)), Kernel: ptr(int64(0)), KernelTCP: ptr(int64(0)), DisableOOMKiller: ptr(false)},
 			CPU:     &specs.LinuxCPU{Shares: ptr(uint64(0)), Quota: ptr(int64(0)), Period: ptr(uint64(0)), RealtimePeriod: ptr(uint64(0)), RealtimeRuntime: ptr(int64(0))},
 			Pids:    &specs.LinuxPids{},
@@ -72,6 +73,7 @@ func TestPlan(t *testing.T) {
 		{"swap without memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: ptr(int64(100))}}, nil, nil},
 		{"swap below memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(100)), Swap: ptr(int64(99))}}, nil, nil},
 		{"negative memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(-2))}}, nil, nil},
+		//lint:ignore SA1019 it is refused
 		{"kernel memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Kernel: ptr(int64(1))}}, nil, nil},
 		{"tcp memory", specs.LinuxResources{Memory: &specs.LinuxMemory{KernelTCP: ptr(int64(1))}}, []string{"memory memory.kmem.tcp.limit_in_bytes=1"}, nil},
 		{"swappiness", specs.LinuxResources{Memory: &specs.LinuxMemory{Swappiness: ptr(uint64(0))}}, []string{"memory memory.swappiness=0"}, nil},

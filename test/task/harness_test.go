@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	eventsapi "github.com/containerd/containerd/api/services/ttrpc/events/v1"
 	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -268,6 +268,33 @@ func (d *daemon) assertNothingLeft() {
 				d.t.Errorf("left in cgroups: %s", path)
 			}
 		}
+	}
+}
+
+// assertNoProcess fails for a process whose working directory or root is below
+// the daemon's, after those that are about to end have had time to.
+func (d *daemon) assertNoProcess() {
+	d.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		left := ""
+		links, err := filepath.Glob("/proc/[0-9]*/cwd")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		for _, link := range links {
+			if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, d.dir) {
+				left = link + " -> " + target
+			}
+		}
+		if left == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			d.t.Errorf("a process is left: %s", left)
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
 	taskapi2 "github.com/containerd/containerd/api/runtime/task/v2"
@@ -439,6 +440,29 @@ func TestDeleteAfterTheShimWasKilled(t *testing.T) {
 			}
 			d.assertNothingLeft()
 			d.cleanup("a") // a daemon may repeat it
+		})
+	}
+}
+
+// The steps of Create are too short to be hit by name; together these moments
+// hit them all, and each must be cleaned up after.
+func TestDeleteAfterTheShimWasKilledInCreate(t *testing.T) {
+	for delay := time.Duration(0); delay <= 40*time.Millisecond; delay += 2 * time.Millisecond {
+		t.Run(delay.String(), func(t *testing.T) {
+			d := newDaemon(t)
+			d.bundle("a", spin(), nil)
+			s := d.start("a")
+			answered := make(chan error, 1)
+			go func() {
+				_, err := s.create("a")
+				answered <- err
+			}()
+			time.Sleep(delay) // the moment is the input of this test
+			killAndWait(t, s.pid)
+			<-answered
+			d.cleanup("a")
+			d.assertNothingLeft()
+			d.assertNoProcess()
 		})
 	}
 }
