@@ -210,7 +210,7 @@ func checkEntry(info *binaryInfo, module, export string) (string, error) {
 func wayOutOfEntry(info *binaryInfo) string {
 	var names []string
 	for _, e := range info.exports {
-		if s, ok := info.signature(e.index); e.kind == kindFunc && ok && len(s.Params) == 0 {
+		if s, ok := info.signature(e.index); e.kind == kindFunc && e.name != reactorEntry && ok && len(s.Params) == 0 {
 			names = append(names, printable(e.name, maxName))
 		}
 	}

@@ -192,6 +192,25 @@ func TestGuestHoldsNothingInheritedButStdio(t *testing.T) {
 	}
 }
 
+func TestGuestLeavesADescriptorAloneThatIsNoCache(t *testing.T) {
+	// Without a cache Go's poller may get its number.
+	stdin, other, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, "guest", stdin, nil, memfd(t, []byte(`{"module":"app.wasm"}`)), memfd(t, readForever()), other)
+	if err := control.Receive(p.shim); err != nil {
+		t.Fatal(err)
+	}
+	if err := control.SendStart(p.shim); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = p.shim.Read(make([]byte, 1)) // Until everything is closed.
+	if _, err := os.Readlink("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/fd/" + strconv.Itoa(control.CacheFD)); err != nil {
+		t.Errorf("it was closed: %v", err)
+	}
+}
+
 // readForever reads standard input until it ends.
 func readForever() []byte {
 	m := &wasmtest.Module{}

@@ -86,7 +86,7 @@ const maxText = 8 << 10
 // the four bytes before. Only the low half of a slot of an i32 is defined.
 func text(m api.Module, slot uint64) string {
 	p, mem := uint32(slot), m.Memory()
-	if p < 4 || mem == nil {
+	if p < 4 {
 		return ""
 	}
 	size, ok := mem.ReadUint32Le(p - 4)

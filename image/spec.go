@@ -1,0 +1,120 @@
+package image
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// ModulePath is where the module lies in the image.
+const ModulePath = "/app.wasm"
+
+// DigestLabel is the label of the image's config that holds the digest of the
+// module.
+//
+// CRI knows an image by the digest of its config. Two images with equal
+// configs and different modules would be one image to it, and it would run the
+// module that was pulled first.
+const DigestLabel = "io.github.wasmshim.module.digest"
+
+// Spec says what an image is to hold.
+type Spec struct {
+	// Name is the image's reference with or without registry and tag, such as
+	// "app" or "ghcr.io/acme/app:v1". It must not have a digest.
+	Name string
+	// Module is the path on this machine of the Wasm core module.
+	Module string
+	// Files are further files for the image.
+	Files []File
+	// Args are the default arguments after /app.wasm, which the "args" of a
+	// Pod replace.
+	Args []string
+	// Env is the environment as NAME=VALUE.
+	Env []string
+	// Workdir is the working directory, absolute; empty means "/".
+	Workdir string
+	// Labels go into the config.
+	Labels map[string]string
+	// Annotations go to the index and to each manifest.
+	Annotations map[string]string
+	// Platforms to write a manifest for; empty means DefaultPlatforms.
+	Platforms []v1.Platform
+	// Epoch is the time of every timestamp in the image, in whole seconds.
+	Epoch time.Time
+}
+
+// File is a file or directory of this machine that goes into the image.
+type File struct {
+	// Host is its path on this machine.
+	Host string
+	// Guest is its absolute path in the image.
+	Guest string
+}
+
+// DefaultPlatforms returns the platforms of an image when none are given. A
+// module runs on any of them; a node only pulls an image that names its own.
+func DefaultPlatforms() []v1.Platform {
+	return []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
+}
+
+// normalise returns a copy with every default filled in, or what is wrong.
+func (s Spec) normalise() (Spec, reference.NamedTagged, error) {
+	ref, err := parseName(s.Name)
+	if err != nil {
+		return s, nil, err
+	}
+	for _, kv := range s.Env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.Contains(kv, "\x00") {
+			return s, nil, fmt.Errorf("environment variable %q is not of the form NAME=VALUE", kv)
+		}
+	}
+	if s.Workdir == "" {
+		s.Workdir = "/"
+	}
+	if !path.IsAbs(s.Workdir) {
+		return s, nil, fmt.Errorf("working directory %q is not absolute; write /%s", s.Workdir, s.Workdir)
+	}
+	s.Workdir = path.Clean(s.Workdir)
+	if _, ok := s.Labels[DigestLabel]; ok {
+		return s, nil, fmt.Errorf("label %s is set by the packer itself; leave it out", DigestLabel)
+	}
+	if len(s.Platforms) == 0 {
+		s.Platforms = DefaultPlatforms()
+	}
+	seen := map[string]bool{}
+	for _, p := range s.Platforms {
+		if p.OS == "" || p.Architecture == "" {
+			return s, nil, fmt.Errorf("platform %q is not of the form OS/ARCHITECTURE", p.String())
+		}
+		if seen[p.String()] {
+			return s, nil, fmt.Errorf("platform %s is given twice", p.String())
+		}
+		seen[p.String()] = true
+	}
+	s.Epoch = s.Epoch.UTC().Truncate(time.Second)
+	return s, ref, nil
+}
+
+// parseName completes a name as containerd, nerdctl and Docker do: "app" is
+// docker.io/library/app:latest.
+func parseName(name string) (reference.NamedTagged, error) {
+	if name == "" {
+		return nil, fmt.Errorf("the image needs a name, such as app:v1 or ghcr.io/acme/app:v1")
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", name, err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return nil, fmt.Errorf("image name %q has a digest, which is the result of packing; name it with a tag", name)
+	}
+	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
+	if !ok {
+		return nil, fmt.Errorf("image name %q: no tag", name)
+	}
+	return tagged, nil
+}
