@@ -97,7 +97,7 @@ func (c *Config) writeProc() error {
 			return invalid("linux.sysctl: set %s to %q: %w", s.Key, s.Value, err)
 		}
 	}
-	return nil
+	return c.writeLabels()
 }
 
 // writeFile writes in one call, as files of /proc want it.
@@ -111,48 +111,24 @@ func writeFile(path, content string) error {
 	return err
 }
 
-// label is a file in /proc/thread-self/attr and what to write to it.
-type label struct {
-	fd    int
-	field string
-	value string
-}
-
-// openLabels opens the files while the host's /proc is there; the labels
-// themselves are written last, so that they confine nothing but the program.
-func (c *Config) openLabels() ([]label, error) {
-	var labels []label
-	open := func(field, value string, names ...string) error {
-		for _, name := range names {
-			fd, err := unix.Open("/proc/thread-self/attr/"+name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-			if err == nil {
-				labels = append(labels, label{fd, field, value})
-				return nil
-			}
-			if err != unix.ENOENT {
-				return invalid("%s: open /proc/thread-self/attr/%s: %w", field, name, err)
-			}
-		}
-		return invalid("%s is %q, but the kernel has no /proc/thread-self/attr/%s; remove it", field, value, names[0])
-	}
+// writeLabels tells the security modules what the next execve(2) of this thread
+// enters; until then they confine nothing.
+func (c *Config) writeLabels() error {
 	if p := c.AppArmorProfile; p != "" {
 		// Where modules are stacked, since Linux 5.8, only the directory of
 		// its own is AppArmor's for certain.
-		if err := open("process.apparmorProfile", "exec "+p, "apparmor/exec", "exec"); err != nil {
-			return nil, err
+		err := writeFile("/proc/thread-self/attr/apparmor/exec", "exec "+p)
+		if err == unix.ENOENT && unix.Access("/proc/thread-self/attr/apparmor", unix.F_OK) != nil {
+			err = writeFile("/proc/thread-self/attr/exec", "exec "+p)
+		}
+		if err != nil {
+			return invalid("process.apparmorProfile: enter %q: %w; load it on this node or remove it", p, err)
 		}
 	}
 	if l := c.SELinuxLabel; l != "" {
-		if err := open("process.selinuxLabel", l, "exec"); err != nil {
-			return nil, err
+		if err := writeFile("/proc/thread-self/attr/exec", l); err != nil {
+			return invalid("process.selinuxLabel: enter %q: %w; correct it or remove it", l, err)
 		}
-	}
-	return labels, nil
-}
-
-func (l label) apply() error {
-	if _, err := unix.Write(l.fd, []byte(l.value)); err != nil {
-		return invalid("%s: enter %q: %w; is it loaded on this node?", l.field, l.value, err)
 	}
 	return nil
 }

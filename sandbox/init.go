@@ -72,20 +72,22 @@ func enter() error {
 	if err := c.writeProc(); err != nil {
 		return err
 	}
-	labels, err := c.openLabels()
-	if err != nil {
-		return err
-	}
 	if err := c.buildRoot(); err != nil {
 		return err
 	}
+	cwd, err := c.openCwd()
+	if err != nil {
+		return err
+	}
+	// The limits come before the user, who may not raise them, and after the
+	// last file that is opened, since one of them is on open files.
 	if err := c.setLimits(); err != nil {
 		return err
 	}
-	if err := c.becomeUser(); err != nil {
+	if err := c.becomeUser(cwd); err != nil {
 		return err
 	}
-	return c.execute(labels)
+	return c.execute()
 }
 
 // readConfig reads up to EOF, which comes when the process is in its cgroup.
@@ -164,7 +166,7 @@ func joinKeyring() error {
 }
 
 // execute replaces the init by the program.
-func (c *Config) execute(labels []label) error {
+func (c *Config) execute() error {
 	argv, err := cStrings(c.Argv)
 	if err != nil {
 		return invalid("process.args: %v", err)
@@ -172,11 +174,6 @@ func (c *Config) execute(labels []label) error {
 	env, err := cStrings(c.Env)
 	if err != nil {
 		return fmt.Errorf("environment of the program: %w", err)
-	}
-	for _, l := range labels {
-		if err := l.apply(); err != nil {
-			return err
-		}
 	}
 	empty := [1]byte{}
 	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, control.ProgramFD,

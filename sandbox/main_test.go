@@ -85,7 +85,9 @@ type view struct {
 	FDs        map[string]string
 	SID, PID   int
 	LoUp       bool
-	Tried      map[string]string
+	// OwnNull says whether stdin is the /dev/null that the program sees.
+	OwnNull bool
+	Tried   map[string]string
 }
 
 type seenMount struct{ Root, At, Options, Optional, Type, Super string }
@@ -143,6 +145,10 @@ func probe() {
 			v.LoUp = ifr.Uint16()&unix.IFF_UP != 0
 		}
 		unix.Close(s)
+	}
+	var in, null unix.Stat_t
+	if unix.Fstat(0, &in) == nil && unix.Stat("/dev/null", &null) == nil {
+		v.OwnNull = in.Dev == null.Dev && in.Ino == null.Ino
 	}
 	var w wish
 	if len(os.Args) > 2 {

@@ -221,6 +221,10 @@ func setAttr(fd int, a Attr, below bool) error {
 	if below {
 		return fmt.Errorf("recursive mount options need Linux 5.12 or newer: %w", unix.EINVAL)
 	}
+	return remount(fd, a)
+}
+
+func remount(fd int, a Attr) error {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return err

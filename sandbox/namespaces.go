@@ -153,7 +153,8 @@ func (c *Config) hostNetwork() (bool, error) {
 		if err != nil {
 			return false, control.Errorf(control.NotFound, "linux.namespaces: network namespace: %w", err)
 		}
-		ours, err := os.Stat("/proc/self/ns/net")
+		// Of this thread: the main thread may hold the namespaces of a Pod.
+		ours, err := os.Stat("/proc/thread-self/ns/net")
 		if err != nil {
 			return false, err
 		}

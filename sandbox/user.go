@@ -29,26 +29,28 @@ func (c *Config) setLimits() error {
 	return nil
 }
 
+// openCwd opens the working directory now that everything is mounted and
+// masked, by a lookup that follows no magic link: /proc/self/fd/8 would lead to
+// the host's cache of compiled code (CVE-2024-21626).
+func (c *Config) openCwd() (int, error) {
+	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open the container's root: %w", err)
+	}
+	defer unix.Close(top)
+	cwd, err := tree{fd: top, host: "/"}.open(c.Cwd, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, blame(err, "process.cwd: enter %s: %w", c.Cwd)
+	}
+	return cwd, nil
+}
+
 // becomeUser enters the working directory and gives up every privilege that the
 // spec does not grant, in the one order that works: the bounding set needs
 // CAP_SETPCAP, the directory may need the privileges of either user, and the
 // sets can only shrink.
-func (c *Config) becomeUser() error {
-	// Opened now that everything is mounted and masked, and by a lookup that
-	// follows no magic link: /proc/self/fd/8 would lead to the host's cache of
-	// compiled code (CVE-2024-21626).
-	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open the container's root: %w", err)
-	}
-	cwd, err := tree{fd: top, host: "/"}.open(c.Cwd, unix.O_PATH|unix.O_DIRECTORY)
-	unix.Close(top)
-	if err != nil {
-		return blame(err, "process.cwd: enter %s: %w", c.Cwd)
-	}
-	defer unix.Close(cwd)
+func (c *Config) becomeUser(cwd int) error {
 	entered := unix.Fchdir(cwd)
-
 	want, err := c.Capabilities.available()
 	if err != nil {
 		return err
@@ -91,6 +93,10 @@ func checkCwd() error {
 	}
 	return nil
 }
+
+// With 32-bit words these system calls would take ids of 16 bits, and cut off
+// the rest: 65536 would be root.
+const _ uint = 1 << 63
 
 // setIDs uses raw system calls, since those of package syscall change every
 // thread, one after the other.

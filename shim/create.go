@@ -94,6 +94,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, classify(err)
 	}
+	// One processor for the guest and one for the runtime, on any machine: per
+	// processor Go keeps memory that an idle container should not cost.
+	config.Env = []string{"GOMAXPROCS=2"}
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", r.ID).Warn(warning)
 	}
