@@ -21,6 +21,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/version"
 	"github.com/wasmshim/containerd-shim-wasm/runner"
@@ -32,9 +35,17 @@ import (
 // another thread would carry over what was never set on this one. Only an init
 // function is sure to run there. A guest must not be tied to a thread: every
 // switch of goroutines would cost a switch of threads.
+//
+// The main thread also carries the process's name: before Linux 6.14 a program
+// that is executed by descriptor is called by the descriptor's number.
 func init() {
-	if mode() == "init" {
+	switch mode() {
+	case "init":
 		runtime.LockOSThread()
+	case "guest":
+		name := [...]byte{'w', 'a', 's', 'm', '-', 'r', 'u', 'n', 'n', 'e', 'r', 0}
+		// Of no consequence but for ps and pgrep.
+		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
 	}
 }
 

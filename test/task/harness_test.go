@@ -30,7 +30,7 @@ const namespace = "task-test"
 // daemon is the part of containerd that a shim talks to: it starts shims and
 // receives their events.
 type daemon struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	ttrpc string
 
@@ -39,7 +39,7 @@ type daemon struct {
 	news   chan struct{}
 }
 
-func newDaemon(t *testing.T) *daemon {
+func newDaemon(t testing.TB) *daemon {
 	t.Helper()
 	if os.Getenv("E2E_BIN") == "" {
 		t.Skip("E2E_BIN does not name the directory of the built binaries; run make test")
@@ -311,7 +311,7 @@ func stderrOf(err error) []byte {
 }
 
 // killAndWait kills a process, which need not be a child, and waits for its end.
-func killAndWait(t *testing.T, pid int) {
+func killAndWait(t testing.TB, pid int) {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -325,7 +325,7 @@ func killAndWait(t *testing.T, pid int) {
 	waitEnd(t, fd)
 }
 
-func waitEnd(t *testing.T, pidfd int) {
+func waitEnd(t testing.TB, pidfd int) {
 	t.Helper()
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000); n != 1 {
 		t.Fatalf("a process did not end: %v", err)
