@@ -185,7 +185,7 @@ func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Tar
 	if err := sendConfig(configWrite, control.CompileConfig{Dir: dir, Module: target.Workload.Module}); err != nil {
 		return err
 	}
-	if err := awaitReport(ctx, p, ours, target.Workload.Module); err != nil {
+	if err := awaitReport(ctx, p, cg, target.Workload.Module); err != nil {
 		if errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err) {
 			return &moduleError{err}
 		}

@@ -36,6 +36,8 @@ type container struct {
 	init *process
 	// announced: the event of the creation was sent; guarded by init.mu.
 	announced bool
+	// oomKills is how many were reported; guarded by init.mu.
+	oomKills uint64
 	// stdin, stdout and stderr are the request's, for State.
 	stdin, stdout, stderr string
 
@@ -71,6 +73,7 @@ func (c *container) start() error {
 	if err := control.SendStart(p.control); err != nil {
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s ended before it was started: %v", c.id, err))
 	}
+	_ = p.control.Close()
 	p.status = tasktypes.Status_RUNNING
 	c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(p.pid())})
 	return nil
@@ -116,6 +119,7 @@ func (c *container) delete(ctx context.Context) (*process, error) {
 // release undoes Create for a container whose init has ended. It may be called
 // again after a failure.
 func (c *container) release() error {
+	_ = c.init.control.Close() // again, if it was started
 	c.init.stdio.close()
 	var errs []error
 	if err := c.cgroup.Kill(); err != nil {
@@ -142,6 +146,7 @@ func (c *container) exited() {
 	if !c.announced {
 		return
 	}
+	c.reportOOM()
 	// A later `delete` of another process tells the daemon this status.
 	if err := runc.WriteExitStatus(c.bundle, goruncExit(p)); err != nil {
 		log.L.WithError(err).WithField("id", c.id).Error("record exit status")
@@ -153,6 +158,22 @@ func (c *container) exited() {
 		ExitStatus:  p.exitStatus,
 		ExitedAt:    protobuf.ToTimestamp(p.exitedAt),
 	})
+}
+
+// reportOOM sends TaskOOM if the kernel killed for memory since it was last
+// asked. Called before the event of an exit: CRI explains the exit by it.
+// Nothing watches the cgroup meanwhile, and nothing is missed: the kernel counts
+// a kill before the process can be seen to have ended.
+func (c *container) reportOOM() {
+	kills, err := c.cgroup.OOMKills()
+	if err != nil {
+		log.L.WithError(err).WithField("id", c.id).Error("look for OOM kills")
+		return
+	}
+	if kills > c.oomKills {
+		c.oomKills = kills
+		c.events.send(&eventstypes.TaskOOM{ContainerID: c.id})
+	}
 }
 
 func goruncExit(p *process) gorunc.Exit {

@@ -15,6 +15,7 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
 // launch spawns the container's init and returns when it has become a runner
@@ -48,6 +49,7 @@ func (c *container) launch(ctx context.Context, config *sandbox.Config, target *
 
 	p := c.init
 	p.control = ours
+	p.thaw = c.cgroup.Thaw
 	undo.push(func() { ours.Close() })
 	// In the order of the descriptors of package control.
 	files := []*os.File{configRead, theirs, program, workload, target.Module}
@@ -71,7 +73,7 @@ func (c *container) launch(ctx context.Context, config *sandbox.Config, target *
 	if err := sendConfig(configWrite, config); err != nil {
 		return err
 	}
-	return awaitReport(ctx, p, ours, target.Workload.Module)
+	return awaitReport(ctx, p, c.cgroup, target.Workload.Module)
 }
 
 // sendConfig writes v to a process that reads up to EOF. A process that died
@@ -89,9 +91,9 @@ func sendConfig(w *os.File, v any) error {
 
 // awaitReport returns nil when the process reports that it is ready, or an
 // error of the class that it reports. ctx ends the wait.
-func awaitReport(ctx context.Context, p *process, socket *os.File, module string) error {
-	stop := context.AfterFunc(ctx, func() { _ = socket.SetReadDeadline(time.Unix(1, 0)) })
-	err := control.Receive(socket)
+func awaitReport(ctx context.Context, p *process, cg *cgroup.Cgroup, module string) error {
+	stop := context.AfterFunc(ctx, func() { _ = p.control.SetReadDeadline(time.Unix(1, 0)) })
+	err := control.Receive(p.control)
 	if !stop() {
 		return context.Cause(ctx)
 	}
@@ -101,9 +103,9 @@ func awaitReport(ctx context.Context, p *process, socket *os.File, module string
 	if err := p.wait(ctx); err != nil {
 		return err
 	}
-	if p.exitStatus == 128+uint32(unix.SIGKILL) {
+	if kills, err := cg.OOMKills(); err == nil && kills > 0 {
 		return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
-			"%s was killed while it was loaded, most likely for memory; raise the container's memory limit", module))
+			"%s ran out of the container's memory while it was compiled or loaded; raise the memory limit", module))
 	}
 	return errdefs.ErrInternal.WithMessage(fmt.Sprintf("%s: its process ended with status %d before it was ready", module, p.exitStatus))
 }

@@ -18,16 +18,18 @@ import (
 // process is one Wasm process: from its spawn, when it builds its sandbox and
 // loads its module, to its exit.
 //
-// status only goes CREATED, RUNNING, STOPPED; a process that dies before Start
-// skips RUNNING. The handler of an exit takes mu, so whoever holds mu while
+// status goes CREATED, RUNNING, STOPPED, and between RUNNING and PAUSED both
+// ways; a process may die in any of them. The handler of an exit takes mu, so whoever holds mu while
 // changing the status and sending the event for it orders that event before
 // the exit.
 type process struct {
 	cmd   *exec.Cmd
 	stdio *stdio
-	// control is the shim's end of the control socket; closing it ends a
-	// process that waits for its start.
+	// control is the shim's end of the control socket, closed after the start or
+	// with the container; closing it ends a process that waits for its start.
 	control *os.File
+	// thaw lets the process go on while it is PAUSED.
+	thaw func() error
 
 	mu     sync.Mutex
 	status tasktypes.Status // guarded by mu
@@ -73,7 +75,6 @@ func (p *process) exited(status int, err error, onExit func()) {
 	}
 	p.exitStatus, p.exitedAt = uint32(status), time.Now()
 	p.status = tasktypes.Status_STOPPED
-	_ = p.control.Close()
 	onExit()
 	close(p.done)
 }
@@ -113,7 +114,14 @@ func (p *process) signal(sig unix.Signal) error {
 	if p.ending == 0 {
 		p.ending = sig
 	}
-	return p.deliver(unix.SIGKILL)
+	if err := p.deliver(unix.SIGKILL); err != nil {
+		return err
+	}
+	if p.status == tasktypes.Status_PAUSED {
+		// A v1 freezer holds back even this signal.
+		return p.thaw()
+	}
+	return nil
 }
 
 // unknownExit is the exit status that containerd uses when it cannot know.

@@ -34,7 +34,7 @@ func reapChildren(t *testing.T) {
 
 func spawnSleep(t *testing.T) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command("sleep", "60"), control: os.NewFile(^uintptr(0), "none")}
+	p := &process{cmd: exec.Command("sleep", "60")}
 	if err := p.spawn(func(start func() error) error { return start() }, func() {}); err != nil {
 		t.Fatal(err)
 	}

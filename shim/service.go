@@ -302,24 +302,36 @@ func (s *service) ResizePty(ctx context.Context, r *taskapi.ResizePtyRequest) (*
 }
 
 func (s *service) Pause(ctx context.Context, r *taskapi.PauseRequest) (*emptypb.Empty, error) {
-	if s.container(r.ID) == nil {
+	c := s.container(r.ID)
+	if c == nil {
 		return s.native.Pause(ctx, r)
 	}
-	return nil, notImplemented("pausing Wasm container", r.ID)
+	if err := c.pause(ctx); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (s *service) Resume(ctx context.Context, r *taskapi.ResumeRequest) (*emptypb.Empty, error) {
-	if s.container(r.ID) == nil {
+	c := s.container(r.ID)
+	if c == nil {
 		return s.native.Resume(ctx, r)
 	}
-	return nil, notImplemented("resuming Wasm container", r.ID)
+	if err := c.resume(); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (s *service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*emptypb.Empty, error) {
-	if s.container(r.ID) == nil {
+	c := s.container(r.ID)
+	if c == nil {
 		return s.native.Update(ctx, r)
 	}
-	return nil, notImplemented("updating the resources of Wasm container", r.ID)
+	if err := c.update(r.Resources); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (s *service) Checkpoint(ctx context.Context, r *taskapi.CheckpointTaskRequest) (*emptypb.Empty, error) {

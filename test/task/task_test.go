@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
 )
@@ -45,6 +46,13 @@ func TestEveryCallInEveryState(t *testing.T) {
 		{"unknown", func(*shim, string) {}},
 		{"created", func(s *shim, id string) { s.mustCreate(id) }},
 		{"running", func(s *shim, id string) { s.mustCreate(id); s.mustStart(id) }},
+		{"paused", func(s *shim, id string) {
+			s.mustCreate(id)
+			s.mustStart(id)
+			if _, err := s.Pause(ctx, &taskapi.PauseRequest{ID: id}); err != nil {
+				s.d.t.Fatal(err)
+			}
+		}},
 		{"stopped", func(s *shim, id string) {
 			s.mustCreate(id)
 			s.mustStart(id)
@@ -64,69 +72,69 @@ func TestEveryCallInEveryState(t *testing.T) {
 	calls := []struct {
 		name string
 		call func(s *shim, id string) error
-		want [5]error // in the order of states
+		want [6]error // in the order of states
 	}{
-		{"Create", func(s *shim, id string) error { _, err := s.create(id); return err }, [5]error{nil, ex, ex, ex, nil}},
+		{"Create", func(s *shim, id string) error { _, err := s.create(id); return err }, [6]error{nil, ex, ex, ex, ex, nil}},
 		{"Start", func(s *shim, id string) error {
 			_, err := s.Start(ctx, &taskapi.StartRequest{ID: id})
 			return err
-		}, [5]error{nf, nil, fp, fp, nf}},
+		}, [6]error{nf, nil, fp, fp, fp, nf}},
 		{"Start of an unknown process", func(s *shim, id string) error {
 			_, err := s.Start(ctx, &taskapi.StartRequest{ID: id, ExecID: "x"})
 			return err
-		}, [5]error{nf, nf, nf, nf, nf}},
-		{"Kill SIGKILL", func(s *shim, id string) error { return s.kill(id, unix.SIGKILL) }, [5]error{nf, nil, nil, nf, nf}},
-		{"Kill SIGTERM", func(s *shim, id string) error { return s.kill(id, unix.SIGTERM) }, [5]error{nf, nil, nil, nf, nf}},
-		{"Kill 0", func(s *shim, id string) error { return s.kill(id, 0) }, [5]error{nf, nil, nil, nf, nf}},
+		}, [6]error{nf, nf, nf, nf, nf, nf}},
+		{"Kill SIGKILL", func(s *shim, id string) error { return s.kill(id, unix.SIGKILL) }, [6]error{nf, nil, nil, nil, nf, nf}},
+		{"Kill SIGTERM", func(s *shim, id string) error { return s.kill(id, unix.SIGTERM) }, [6]error{nf, nil, nil, nil, nf, nf}},
+		{"Kill 0", func(s *shim, id string) error { return s.kill(id, 0) }, [6]error{nf, nil, nil, nil, nf, nf}},
 		{"Kill of all", func(s *shim, id string) error {
 			_, err := s.Kill(ctx, &taskapi.KillRequest{ID: id, Signal: 9, All: true})
 			return err
-		}, [5]error{nf, nil, nil, nf, nf}},
-		{"Delete", func(s *shim, id string) error { _, err := s.delete(id); return err }, [5]error{nf, nil, fp, nil, nf}},
+		}, [6]error{nf, nil, nil, nil, nf, nf}},
+		{"Delete", func(s *shim, id string) error { _, err := s.delete(id); return err }, [6]error{nf, nil, fp, fp, nil, nf}},
 		{"State", func(s *shim, id string) error {
 			_, err := s.State(ctx, &taskapi.StateRequest{ID: id})
 			return err
-		}, [5]error{nf, nil, nil, nil, nf}},
+		}, [6]error{nf, nil, nil, nil, nil, nf}},
 		{"Pids", func(s *shim, id string) error {
 			_, err := s.Pids(ctx, &taskapi.PidsRequest{ID: id})
 			return err
-		}, [5]error{nf, nil, nil, nil, nf}},
+		}, [6]error{nf, nil, nil, nil, nil, nf}},
 		{"Stats", func(s *shim, id string) error {
 			_, err := s.Stats(ctx, &taskapi.StatsRequest{ID: id})
 			return err
-		}, [5]error{nf, nil, nil, nil, nf}},
+		}, [6]error{nf, nil, nil, nil, nil, nf}},
 		{"CloseIO", func(s *shim, id string) error {
 			_, err := s.CloseIO(ctx, &taskapi.CloseIORequest{ID: id, Stdin: true})
 			return err
-		}, [5]error{nf, nil, nil, nil, nf}},
+		}, [6]error{nf, nil, nil, nil, nil, nf}},
 		{"Connect", func(s *shim, id string) error {
 			_, err := s.Connect(ctx, &taskapi.ConnectRequest{ID: id})
 			return err
-		}, [5]error{nil, nil, nil, nil, nil}},
+		}, [6]error{nil, nil, nil, nil, nil, nil}},
 		{"Exec", func(s *shim, id string) error {
 			_, err := s.Exec(ctx, &taskapi.ExecProcessRequest{ID: id, ExecID: "x"})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, ni, ni, ni, ni, nf}},
 		{"ResizePty", func(s *shim, id string) error {
 			_, err := s.ResizePty(ctx, &taskapi.ResizePtyRequest{ID: id})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, ni, ni, ni, ni, nf}},
 		{"Pause", func(s *shim, id string) error {
 			_, err := s.Pause(ctx, &taskapi.PauseRequest{ID: id})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, fp, nil, fp, fp, nf}},
 		{"Resume", func(s *shim, id string) error {
 			_, err := s.Resume(ctx, &taskapi.ResumeRequest{ID: id})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, fp, fp, nil, fp, nf}},
 		{"Update", func(s *shim, id string) error {
-			_, err := s.Update(ctx, &taskapi.UpdateTaskRequest{ID: id})
+			_, err := s.Update(ctx, &taskapi.UpdateTaskRequest{ID: id, Resources: &anypb.Any{Value: []byte(`{"pids":{"limit":500}}`)}})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, nil, nil, nil, fp, nf}},
 		{"Checkpoint", func(s *shim, id string) error {
 			_, err := s.Checkpoint(ctx, &taskapi.CheckpointTaskRequest{ID: id})
 			return err
-		}, [5]error{nf, ni, ni, ni, nf}},
+		}, [6]error{nf, ni, ni, ni, ni, nf}},
 	}
 	d := newDaemon(t)
 	d.bundle("keep", spin(), nil)
@@ -143,7 +151,7 @@ func TestEveryCallInEveryState(t *testing.T) {
 				}
 				_ = s.kill(id, unix.SIGKILL)
 				if state.name != "unknown" && state.name != "deleted" || call.name == "Create" {
-					if call.name != "Delete" || state.name == "running" {
+					if call.name != "Delete" || state.name == "running" || state.name == "paused" {
 						s.wait(id)
 						if _, err := s.delete(id); err != nil {
 							t.Error(err)
@@ -213,6 +221,90 @@ func TestVersion2OfTheTaskAPI(t *testing.T) {
 	if _, err := s.State(ctx, &taskapi2.StateRequest{ID: "a"}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("state of a deleted task: %v", err)
 	}
+}
+
+func TestPausedGuestsStandStillAndCanBeKilled(t *testing.T) {
+	ctx := context.Background()
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	pid := s.mustCreate("a").Pid
+	s.mustStart("a")
+	if _, err := s.Pause(ctx, &taskapi.PauseRequest{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := s.State(ctx, &taskapi.StateRequest{ID: "a"}); err != nil || st.Status != tasktypes.Status_PAUSED {
+		t.Errorf("%v, %v", st, err)
+	}
+	before := cpuTime(t, pid)
+	time.Sleep(50 * time.Millisecond) // nothing may happen in it
+	if after := cpuTime(t, pid); after != before {
+		t.Errorf("a paused guest used the CPU: %s, then %s", before, after)
+	}
+	if _, err := s.Resume(ctx, &taskapi.ResumeRequest{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Pause(ctx, &taskapi.PauseRequest{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.kill("a", unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.wait("a"); status != 143 {
+		t.Errorf("exit status %d, want 143", status)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "start", "paused", "resumed", "paused", "exit 143", "delete 143")
+}
+
+// cpuTime returns utime and stime of a process.
+func cpuTime(t *testing.T, pid uint32) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(b))
+	// The name in parentheses, which would shift them, is one word here.
+	return fields[13] + "+" + fields[14]
+}
+
+func TestOutOfMemoryIsAnEventBeforeTheExit(t *testing.T) {
+	d := newDaemon(t)
+	limit := int64(32 << 20)
+	d.bundle("a", eat(), func(s *specs.Spec) {
+		s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}}
+	})
+	s := d.start("a")
+	s.mustCreate("a")
+	s.mustStart("a")
+	if status := s.wait("a"); status != 137 {
+		t.Errorf("exit status %d, want 137", status)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "start", "oom", "exit 137", "delete 137")
+}
+
+// eat is a guest that grows its memory and writes into every page until it is
+// stopped.
+func eat() []byte {
+	var m wasmtest.Module
+	const i32Const, i32Load, i32Store, i32Add, memoryGrow, drop, localGet, localSet = 0x41, 0x28, 0x36, 0x6a, 0x40, 0x1a, 0x20, 0x21
+	step := []byte{
+		i32Const, 1, memoryGrow, 0, drop,
+		// mem[local0] = local0; local0 += 4096
+		localGet, 0, localGet, 0, i32Store, 2, 0,
+		localGet, 0, i32Const, 0x80, 0x20, i32Add, localSet, 0,
+	}
+	m.Memory(1)
+	locals := []byte{1, 1, 0x7f} // one i32
+	m.Export("_start", wasmtest.KindFunc, m.FuncWithLocals(m.Type(nil, nil), locals, wasmtest.Loop(step)))
+	m.Export("memory", wasmtest.KindMemory, 0)
+	return m.Bytes()
 }
 
 func TestKillBeforeStart(t *testing.T) {
@@ -537,6 +629,12 @@ func (d *daemon) assertEvents(id string, want ...string) {
 				got = appendIf(got, e.ContainerID == id, "start")
 			case *eventsapi.TaskExit:
 				got = appendIf(got, e.ContainerID == id, fmt.Sprint("exit ", e.ExitStatus))
+			case *eventsapi.TaskPaused:
+				got = appendIf(got, e.ContainerID == id, "paused")
+			case *eventsapi.TaskResumed:
+				got = appendIf(got, e.ContainerID == id, "resumed")
+			case *eventsapi.TaskOOM:
+				got = appendIf(got, e.ContainerID == id, "oom")
 			case *eventsapi.TaskDelete:
 				got = appendIf(got, e.ContainerID == id, fmt.Sprint("delete ", e.ExitStatus))
 			}
