@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -37,6 +38,10 @@ type Config struct {
 	// Sysctls are written in order.
 	Sysctls []Sysctl `json:"sysctls,omitempty"`
 
+	// Enter asks for the namespaces and the root of an existing container, whose
+	// init is behind control.ContainerFD, in place of new ones.
+	Enter bool `json:"enter,omitempty"`
+
 	// Rootfs is the absolute host path of the mounted root file system.
 	Rootfs string `json:"rootfs"`
 	// ReadonlyRoot makes the root mount, and only that mount, read-only.
@@ -59,6 +64,8 @@ type Config struct {
 	// runc makes it.
 	Cwd string `json:"cwd"`
 
+	// Terminal says that descriptor 0 is to be the controlling terminal.
+	Terminal bool `json:"terminal,omitempty"`
 	// UID, GID and Groups are what the program runs as.
 	UID    uint32   `json:"uid"`
 	GID    uint32   `json:"gid"`
@@ -81,6 +88,10 @@ type Config struct {
 	// wants a warning instead of a failure, one sentence each. The caller logs
 	// them.
 	Warnings []string `json:"-"`
+
+	// container is the pidfd with which Start enters the pid namespace of an
+	// existing container.
+	container *os.File
 }
 
 // Namespace is an existing namespace to enter.
@@ -150,6 +161,7 @@ func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
 	if c.Umask > 0o777 {
 		return invalid("process.user.umask: %#o has more than permission bits; use at most 0777", c.Umask)
 	}
+	c.Terminal = p.Terminal
 	c.NoNewPrivileges = p.NoNewPrivileges
 	if adj := p.OOMScoreAdj; adj != nil {
 		if *adj < -1000 || *adj > 1000 {

@@ -66,13 +66,7 @@ func enter() error {
 	if err := joinKeyring(); err != nil {
 		return err
 	}
-	if err := c.enterNamespaces(); err != nil {
-		return err
-	}
-	if err := c.writeProc(); err != nil {
-		return err
-	}
-	if err := c.buildRoot(); err != nil {
+	if err := c.surround(); err != nil {
 		return err
 	}
 	cwd, err := c.openCwd()
@@ -88,6 +82,24 @@ func enter() error {
 		return err
 	}
 	return c.execute()
+}
+
+// surround puts the process into its namespaces and its root: new ones or those
+// of an existing container. The host's /proc is gone after it.
+func (c *Config) surround() error {
+	if c.Enter {
+		if err := c.writeProc(); err != nil {
+			return err
+		}
+		return enterContainer()
+	}
+	if err := c.enterNamespaces(); err != nil {
+		return err
+	}
+	if err := c.writeProc(); err != nil {
+		return err
+	}
+	return c.buildRoot()
 }
 
 // readConfig reads up to EOF, which comes when the process is in its cgroup.

@@ -42,8 +42,6 @@ func refuse(spec *specs.Spec) error {
 
 func refuseProcess(p *specs.Process) error {
 	switch {
-	case p.Terminal:
-		return invalid("process.terminal is set, but a Wasm container has no terminal yet; run it without -t")
 	case p.CommandLine != "":
 		return invalid("process.commandLine is set, but it is not for Linux; use process.args")
 	case p.User.Username != "":

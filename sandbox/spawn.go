@@ -33,6 +33,7 @@ func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *ex
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: c.CloneFlags,
 			Setsid:     true,
+			Setctty:    c.Terminal, // Ctty is 0, stdin
 		},
 	}
 	// A nil *os.File in an interface is not nil, and would be a closed stdio.
@@ -54,7 +55,7 @@ func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *ex
 // The error is that of start, or of class NotFound or InvalidArgument when the
 // namespace cannot be entered.
 func (c *Config) Start(start func() error) error {
-	if c.PidPath == "" {
+	if c.PidPath == "" && c.container == nil {
 		return start()
 	}
 	result := make(chan error)
@@ -78,16 +79,30 @@ func (c *Config) startIn(start func() error) (err error, clean bool) {
 		return fmt.Errorf("open our own pid namespace: %w", err), true
 	}
 	defer unix.Close(own)
-	target, err := unix.Open(c.PidPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return control.Errorf(control.NotFound, "linux.namespaces: open the pid namespace %s: %w; is its container still running?", c.PidPath, err), true
-	}
-	defer unix.Close(target)
-	if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
-		return control.Errorf(control.InvalidArgument, "linux.namespaces: enter the pid namespace %s: %w", c.PidPath, err), true
+	if err := c.enterPidNamespace(); err != nil {
+		return err, true
 	}
 	err = start()
 	return err, unix.Setns(own, unix.CLONE_NEWPID) == nil
+}
+
+// enterPidNamespace moves the future children of this thread.
+func (c *Config) enterPidNamespace() error {
+	if c.container != nil {
+		if err := unix.Setns(int(c.container.Fd()), unix.CLONE_NEWPID); err != nil {
+			return control.Errorf(control.NotFound, "enter the container's pid namespace: %w; is it still running?", err)
+		}
+		return nil
+	}
+	target, err := unix.Open(c.PidPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return control.Errorf(control.NotFound, "linux.namespaces: open the pid namespace %s: %w; is its container still running?", c.PidPath, err)
+	}
+	defer unix.Close(target)
+	if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
+		return control.Errorf(control.InvalidArgument, "linux.namespaces: enter the pid namespace %s: %w", c.PidPath, err)
+	}
+	return nil
 }
 
 // OpenProgram opens the program that containers become, such that none of them

@@ -62,7 +62,6 @@ func TestRefusals(t *testing.T) {
 		{"hooks.poststop", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: hook} }},
 
 		{"process", func(s *specs.Spec) { s.Process = nil }},
-		{"process.terminal", func(s *specs.Spec) { s.Process.Terminal = true }},
 		{"process.commandLine", func(s *specs.Spec) { s.Process.CommandLine = "x" }},
 		{"process.cwd", func(s *specs.Spec) { s.Process.Cwd = "" }},
 		{"process.cwd", func(s *specs.Spec) { s.Process.Cwd = "relative" }},

@@ -70,8 +70,8 @@ var runnerBuild = sync.OnceValues(func() (string, error) {
 // means that the cache cannot be used: the runner compiles for itself then.
 //
 // Errors: errdefs.ErrInvalidArgument when the module cannot be compiled.
-func (s *service) compiledCode(ctx context.Context, options *Options, cg *cgroup.Cgroup, target *oci.Target) (*os.File, error) {
-	entry, err := s.cacheEntry(ctx, options, cg, target)
+func (c *container) compiledCode(ctx context.Context, target *oci.Target) (*os.File, error) {
+	entry, err := cacheEntry(ctx, c.options.CacheDir, c.cgroup, target)
 	if err == nil {
 		defer entry.Close()
 		var code *os.File
@@ -85,7 +85,7 @@ func (s *service) compiledCode(ctx context.Context, options *Options, cg *cgroup
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	log.G(ctx).WithError(err).WithField("cache", options.CacheDir).
+	log.G(ctx).WithError(err).WithField("cache", c.options.CacheDir).
 		Warn("compiled code is not cached: the module is compiled at every start")
 	return nil, nil
 }
@@ -96,12 +96,12 @@ type moduleError struct{ err error }
 func (e *moduleError) Error() string { return e.err.Error() }
 func (e *moduleError) Unwrap() error { return e.err }
 
-func (s *service) cacheEntry(ctx context.Context, options *Options, cg *cgroup.Cgroup, target *oci.Target) (*codecache.Entry, error) {
+func cacheEntry(ctx context.Context, dir string, cg *cgroup.Cgroup, target *oci.Target) (*codecache.Entry, error) {
 	build, err := runnerBuild()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := codecache.Open(options.CacheDir)
+	cache, err := codecache.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +170,10 @@ func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Tar
 	cmd.Env = []string{}
 	// The descriptors of the init's program and workload stay unused.
 	cmd.ExtraFiles = []*os.File{configRead, theirs, null, null, target.Module}
-	p := &process{cmd: cmd, control: ours}
-	if err := p.spawn(func(start func() error) error { return start() }, func() {}); err != nil {
+	p := newProcess()
+	p.cmd, p.control = cmd, ours
+	ended := func(status int, err error) { p.exited(status, err, func() {}) }
+	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {
 		return fmt.Errorf("spawn the compile process: %w", err)
 	}
 	defer func() {

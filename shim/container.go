@@ -14,8 +14,8 @@ import (
 	"github.com/containerd/errdefs"
 	gorunc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
-	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
@@ -32,14 +32,22 @@ type container struct {
 	// init, so its other processes do too unless they are killed.
 	sharedPID bool
 
+	// options are the runtime options of its Create.
+	options *Options
 	// init is the container's first process.
 	init *process
 	// announced: the event of the creation was sent; guarded by init.mu.
 	announced bool
 	// oomKills is how many were reported; guarded by init.mu.
 	oomKills uint64
-	// stdin, stdout and stderr are the request's, for State.
-	stdin, stdout, stderr string
+
+	// execMu is held while a further process starts, so that the end of the
+	// init comes before or after all of that.
+	execMu sync.Mutex
+	// execs are the further processes by exec id; guarded by execMu.
+	execs map[string]*process
+	// ended: the init is gone, and nothing may start; guarded by execMu.
+	ended bool
 
 	// deleting serialises Delete with itself.
 	deleting sync.Mutex
@@ -50,45 +58,52 @@ type container struct {
 //
 // Errors: errdefs.ErrNotFound.
 func (c *container) process(execID string) (*process, error) {
-	if execID != "" {
+	if execID == "" {
+		return c.init, nil
+	}
+	c.execMu.Lock()
+	defer c.execMu.Unlock()
+	p, ok := c.execs[execID]
+	if !ok {
 		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("container %s has no process %q", c.id, execID))
 	}
-	return c.init, nil
+	return p, nil
 }
 
 // start releases the guest.
 //
 // Errors: errdefs.ErrFailedPrecondition when it was started before or has ended.
 func (c *container) start() error {
-	p := c.init
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch p.status {
-	case tasktypes.Status_CREATED:
-	case tasktypes.Status_STOPPED:
-		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s has ended; delete it and create it again", c.id))
-	default:
-		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s was started before", c.id))
+	return c.init.release(func() {
+		c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(c.init.pid())})
+	})
+}
+
+// kill sends sig to one process, or with all to every process of the container.
+// Errors are those of process.signal.
+func (c *container) kill(p *process, sig unix.Signal, all bool) error {
+	err := p.signal(sig)
+	if !all || p != c.init {
+		return err
 	}
-	if err := control.SendStart(p.control); err != nil {
-		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s ended before it was started: %v", c.id, err))
+	for _, other := range c.liveExecs() {
+		if execErr := other.signal(sig); execErr != nil && !errdefs.IsNotFound(execErr) {
+			err = errors.Join(err, execErr)
+		}
 	}
-	_ = p.control.Close()
-	p.status = tasktypes.Status_RUNNING
-	c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(p.pid())})
-	return nil
+	return err
 }
 
 // delete ends a container that was never started, removes everything that
-// Create made, and returns how its init ended.
+// Create made.
 //
 // Errors: errdefs.ErrFailedPrecondition while the guest runs,
 // errdefs.ErrNotFound after a successful delete.
-func (c *container) delete(ctx context.Context) (*process, error) {
+func (c *container) delete(ctx context.Context) error {
 	c.deleting.Lock()
 	defer c.deleting.Unlock()
 	if c.deleted {
-		return nil, errNoContainer(c.id)
+		return errNoContainer(c.id)
 	}
 	p := c.init
 	p.mu.Lock()
@@ -98,13 +113,13 @@ func (c *container) delete(ctx context.Context) (*process, error) {
 	}
 	p.mu.Unlock()
 	if status != tasktypes.Status_CREATED && status != tasktypes.Status_STOPPED {
-		return nil, errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s is running; kill it before it is deleted", c.id))
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("container %s is running; kill it before it is deleted", c.id))
 	}
 	if err := p.wait(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.release(); err != nil {
-		return nil, err
+		return err
 	}
 	c.deleted = true
 	c.events.send(&eventstypes.TaskDelete{
@@ -113,7 +128,7 @@ func (c *container) delete(ctx context.Context) (*process, error) {
 		ExitStatus:  p.exitStatus,
 		ExitedAt:    protobuf.ToTimestamp(p.exitedAt),
 	})
-	return p, nil
+	return nil
 }
 
 // release undoes Create for a container whose init has ended. It may be called
@@ -121,6 +136,7 @@ func (c *container) delete(ctx context.Context) (*process, error) {
 func (c *container) release() error {
 	_ = c.init.control.Close() // again, if it was started
 	c.init.stdio.close()
+	c.releaseExecs()
 	var errs []error
 	if err := c.cgroup.Kill(); err != nil {
 		errs = append(errs, fmt.Errorf("kill processes in cgroup %s: %w", c.cgroup.Path(), err))
@@ -135,14 +151,16 @@ func (c *container) release() error {
 	return errors.Join(errs...)
 }
 
+// initEnded takes the end of the init. The exit of the init is the last of its
+// container: those of its other processes come before.
+func (c *container) initEnded(status int, err error) {
+	c.endExecs()
+	c.init.exited(status, err, c.exited)
+}
+
 // exited runs with the init's mutex held, once, when the init has ended.
 func (c *container) exited() {
 	p := c.init
-	if c.sharedPID {
-		// As runc does: without a pid namespace of its own the container's
-		// other processes outlive its init. Delete reports a failure.
-		_ = c.cgroup.Kill()
-	}
 	if !c.announced {
 		return
 	}

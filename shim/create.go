@@ -83,42 +83,43 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		bundle:    r.Bundle,
 		events:    s.events,
 		sharedPID: !hasOwnPIDNamespace(spec),
-		stdin:     r.Stdin,
-		stdout:    r.Stdout,
-		stderr:    r.Stderr,
+		options:   options,
+		init:      newProcess(),
+		execs:     make(map[string]*process),
 	}
+	c.init.stdin, c.init.stdout, c.init.stderr, c.init.terminal = r.Stdin, r.Stdout, r.Stderr, r.Terminal
 	if mounted {
 		c.rootfs = rootfs
 	}
-	config, err := sandbox.FromSpec(spec, rootfs, append([]string{"wasm-runner", "guest"}, target.Workload.Args...))
+	config, err := sandbox.FromSpec(spec, rootfs, runnerArgs("guest", target.Workload))
 	if err != nil {
 		return nil, nil, classify(err)
 	}
-	// One processor for the guest and one for the runtime, on any machine: per
-	// processor Go keeps memory that an idle container should not cost.
-	config.Env = []string{"GOMAXPROCS=2"}
+	config.Env = runnerEnv()
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", r.ID).Warn(warning)
 	}
 	if err := c.makeCgroup(ctx, s.namespace, spec, &undo); err != nil {
 		return nil, nil, err
 	}
-	streams, err := openStdio(ctx, r.ID, r.Stdin, r.Stdout, r.Stderr)
-	if err != nil {
+	if err := c.init.open(ctx, c.id, spec.Process.ConsoleSize, &undo); err != nil {
 		return nil, nil, err
 	}
-	undo.push(streams.close)
-	undo.push(streams.started)
-
-	code, err := s.compiledCode(ctx, options, c.cgroup, target)
+	code, err := c.compiledCode(ctx, target)
 	if err != nil {
 		return nil, nil, err
 	}
 	if code != nil {
 		defer code.Close()
 	}
-	c.init = &process{stdio: streams}
-	if err := c.launch(ctx, config, target, code, &undo); err != nil {
+	err = c.launch(ctx, c.init, launched{
+		config:   config,
+		workload: target.Workload,
+		module:   target.Module,
+		code:     code,
+		ended:    c.initEnded,
+	}, &undo)
+	if err != nil {
 		return nil, nil, err
 	}
 	if err := c.announce(r); err != nil {
@@ -175,12 +176,9 @@ func nativeRequest(r *taskapi.CreateTaskRequest, options *Options) (*taskapi.Cre
 	return r, nil
 }
 
-// supported refuses what a Wasm container cannot do yet.
+// supported refuses what a Wasm container cannot do.
 func supported(r *taskapi.CreateTaskRequest) error {
-	switch {
-	case r.Terminal:
-		return errdefs.ErrNotImplemented.WithMessage("a terminal for a Wasm container is not supported; run it without -t")
-	case r.Checkpoint != "":
+	if r.Checkpoint != "" {
 		return errdefs.ErrNotImplemented.WithMessage("restoring a Wasm container from a checkpoint is not supported; create it anew")
 	}
 	return nil

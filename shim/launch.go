@@ -18,9 +18,23 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
-// launch spawns the container's init and returns when it has become a runner
-// that waits for its start. code is the compiled code's directory or nil.
-func (c *container) launch(ctx context.Context, config *sandbox.Config, target *oci.Target, code *os.File, undo *undoStack) error {
+// launched is what a process of a container is made of.
+type launched struct {
+	config   *sandbox.Config
+	workload *oci.Workload
+	// module is the guest's binary.
+	module *os.File
+	// code is the directory of its compiled code; nil when there is none.
+	code *os.File
+	// container is a pidfd of the container's init; nil for the init itself.
+	container *os.File
+	// ended takes the end of the process.
+	ended func(status int, err error)
+}
+
+// launch spawns a process and returns when it has become a runner that waits
+// for its start. p.stdio is open.
+func (c *container) launch(ctx context.Context, p *process, l launched, undo *undoStack) error {
 	path, err := runnerPath()
 	if err != nil {
 		return err
@@ -30,7 +44,7 @@ func (c *container) launch(ctx context.Context, config *sandbox.Config, target *
 		return fmt.Errorf("open the runner: %w", err)
 	}
 	defer program.Close()
-	workload, err := memfd("workload", target.Workload)
+	workload, err := memfd("workload", l.workload)
 	if err != nil {
 		return err
 	}
@@ -47,17 +61,16 @@ func (c *container) launch(ctx context.Context, config *sandbox.Config, target *
 	}
 	defer theirs.Close()
 
-	p := c.init
 	p.control = ours
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { ours.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{configRead, theirs, program, workload, target.Module}
-	if code != nil {
-		files = append(files, code)
+	files := []*os.File{configRead, theirs, program, workload, l.module, l.code, l.container}
+	for files[len(files)-1] == nil {
+		files = files[:len(files)-1]
 	}
-	p.cmd = config.Command(path, p.stdio.child, files)
-	if err := p.spawn(config.Start, c.exited); err != nil {
+	p.cmd = l.config.Command(path, p.stdio.child, files)
+	if err := p.spawn(l.config.Start, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
 	undo.push(func() {
@@ -70,11 +83,21 @@ func (c *container) launch(ctx context.Context, config *sandbox.Config, target *
 		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
 	}
 	// The init waits for this: it does nothing outside its limits.
-	if err := sendConfig(configWrite, config); err != nil {
+	if err := sendConfig(configWrite, l.config); err != nil {
 		return err
 	}
-	return awaitReport(ctx, p, c.cgroup, target.Workload.Module)
+	return awaitReport(ctx, p, c.cgroup, l.workload.Module)
 }
+
+// runnerArgs is the command line of a runner: what people see in ps.
+func runnerArgs(mode string, w *oci.Workload) []string {
+	return append([]string{runnerName, mode}, w.Args...)
+}
+
+// runnerEnv is the environment of a runner: one processor for the guest and one
+// for the runtime, on any machine. Per processor Go keeps memory that an idle
+// container should not cost.
+func runnerEnv() []string { return []string{"GOMAXPROCS=2"} }
 
 // sendConfig writes v to a process that reads up to EOF. A process that died
 // meanwhile is found by its missing report.

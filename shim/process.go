@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/sys/reaper"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 )
 
 // process is one Wasm process: from its spawn, when it builds its sandbox and
@@ -23,15 +27,27 @@ import (
 // changing the status and sending the event for it orders that event before
 // the exit.
 type process struct {
-	cmd   *exec.Cmd
-	stdio *stdio
+	// execID is empty for the init.
+	execID string
+	// stdin, stdout, stderr and terminal are the request's.
+	stdin, stdout, stderr string
+	terminal              bool
+	// spec is what Start of a further process runs; nil for the init.
+	spec *specs.Process
+
+	// cmd is set before the process is spawned, and not used by others before
+	// spawned holds the pid.
+	cmd     *exec.Cmd
+	spawned atomic.Int64
 	// control is the shim's end of the control socket, closed after the start or
 	// with the container; closing it ends a process that waits for its start.
 	control *os.File
 	// thaw lets the process go on while it is PAUSED.
 	thaw func() error
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// stdio is nil for a process that was not started yet; guarded by mu.
+	stdio *stdio
 	status tasktypes.Status // guarded by mu
 	// ending is the signal that the shim carried out by SIGKILL; guarded by mu.
 	ending unix.Signal
@@ -42,27 +58,32 @@ type process struct {
 	done chan struct{}
 }
 
-// spawn starts cmd through start, which may join namespaces around it. onExit
-// runs once, with mu held, after the status became STOPPED.
-func (p *process) spawn(start func(func() error) error, onExit func()) error {
-	p.status = tasktypes.Status_CREATED
-	p.done = make(chan struct{})
+// newProcess returns a process that is not spawned yet.
+func newProcess() *process {
+	return &process{status: tasktypes.Status_CREATED, done: make(chan struct{})}
+}
+
+// spawn starts cmd through start, which may join namespaces around it. ended
+// gets what the reaper says of the end; it calls exited.
+func (p *process) spawn(start func(func() error) error, ended func(status int, err error)) error {
 	return start(func() error {
 		// Subscribed before the fork: no exit is missed however early.
 		ec, err := reaper.Default.Start(p.cmd)
 		if err != nil {
 			return err
 		}
+		p.spawned.Store(int64(p.cmd.Process.Pid))
 		go func() {
 			status, err := reaper.Default.Wait(p.cmd, ec)
-			p.exited(status, err, onExit)
+			ended(status, err)
 		}()
 		return nil
 	})
 }
 
 // exited records what the reaper says of an ended process: an exit code, or 128
-// plus the number of the signal that killed it.
+// plus the number of the signal that killed it. onExit runs once, with mu held,
+// after the status became STOPPED.
 func (p *process) exited(status int, err error, onExit func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,7 +100,82 @@ func (p *process) exited(status int, err error, onExit func()) {
 	close(p.done)
 }
 
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// pid is 0 before the process is spawned.
+func (p *process) pid() int { return int(p.spawned.Load()) }
+
+// open opens the standard streams that the request names.
+func (p *process) open(ctx context.Context, id string, size *specs.Box, undo *undoStack) error {
+	var s *stdio
+	var err error
+	if p.terminal {
+		s, err = openTerminal(ctx, p.stdin, p.stdout, size)
+	} else {
+		s, err = openStdio(ctx, id, p.stdin, p.stdout, p.stderr)
+	}
+	if err != nil {
+		return err
+	}
+	undo.push(s.close)
+	undo.push(s.started)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stdio = s
+	return nil
+}
+
+// release lets a process that is ready go; announce sends the event for it,
+// before that of its exit.
+//
+// Errors: errdefs.ErrFailedPrecondition when it was released before or has
+// ended.
+func (p *process) release(announce func()) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status != tasktypes.Status_CREATED {
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the process is %s and cannot be started", statusName(p.status)))
+	}
+	if err := control.SendStart(p.control); err != nil {
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the process ended before it was started: %v", err))
+	}
+	_ = p.control.Close()
+	p.status = tasktypes.Status_RUNNING
+	announce()
+	return nil
+}
+
+// discard releases a process that has ended, or that was never spawned and now
+// never will be. mu is held.
+func (p *process) discard() {
+	if p.stdio != nil {
+		p.stdio.close()
+	}
+	if p.pid() == 0 && p.status != tasktypes.Status_STOPPED {
+		p.status, p.exitStatus, p.exitedAt = tasktypes.Status_STOPPED, unknownExit, time.Now()
+		close(p.done)
+	}
+}
+
+// closeInput ends the standard input, if the process was started.
+func (p *process) closeInput() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stdio == nil {
+		return nil
+	}
+	return p.stdio.closeInput()
+}
+
+// resize sets the size of the terminal.
+//
+// Errors: errdefs.ErrFailedPrecondition when there is none.
+func (p *process) resize(width, height uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stdio == nil {
+		return errdefs.ErrFailedPrecondition.WithMessage("the process was not started yet and has no terminal")
+	}
+	return p.stdio.resize(width, height)
+}
 
 // wait returns when the exit is recorded, or with the error of ctx.
 func (p *process) wait(ctx context.Context) error {
@@ -102,7 +198,7 @@ func (p *process) signal(sig unix.Signal) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.status == tasktypes.Status_STOPPED {
+	if p.status == tasktypes.Status_STOPPED || p.pid() == 0 {
 		return errNotRunning
 	}
 	if !terminates(sig) {

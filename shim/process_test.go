@@ -34,8 +34,10 @@ func reapChildren(t *testing.T) {
 
 func spawnSleep(t *testing.T) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command("sleep", "60")}
-	if err := p.spawn(func(start func() error) error { return start() }, func() {}); err != nil {
+	p := newProcess()
+	p.cmd = exec.Command("sleep", "60")
+	ended := func(status int, err error) { p.exited(status, err, func() {}) }
+	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
@@ -129,7 +130,12 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if err := c.start(); err != nil {
+	if p == c.init {
+		err = c.start()
+	} else {
+		err = c.startExec(ctx, p)
+	}
+	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &taskapi.StartResponse{Pid: uint32(p.pid())}, nil
@@ -140,14 +146,21 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if c == nil {
 		return s.native.Delete(ctx, r)
 	}
-	if _, err := c.process(r.ExecID); err != nil {
-		return nil, errgrpc.ToGRPC(err)
-	}
-	p, err := c.delete(ctx)
+	p, err := c.process(r.ExecID)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	s.settle(r.ID, nil)
+	if p == c.init {
+		err = c.delete(ctx)
+	} else {
+		err = c.deleteExec(p)
+	}
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	if p == c.init {
+		s.settle(r.ID, nil)
+	}
 	return &taskapi.DeleteResponse{
 		Pid:        uint32(p.pid()),
 		ExitStatus: p.exitStatus,
@@ -167,7 +180,7 @@ func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Em
 	if r.Signal > uint32(maxSignal) {
 		r.Signal = uint32(maxSignal) + 1 // refused by name below, without overflow
 	}
-	if err := p.signal(unix.Signal(r.Signal)); err != nil {
+	if err := c.kill(p, unix.Signal(r.Signal), r.All); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &emptypb.Empty{}, nil
@@ -203,13 +216,15 @@ func (s *service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	resp := &taskapi.StateResponse{
-		ID:     c.id,
-		Bundle: c.bundle,
-		Pid:    uint32(p.pid()),
-		Status: p.status,
-		Stdin:  c.stdin,
-		Stdout: c.stdout,
-		Stderr: c.stderr,
+		ID:       c.id,
+		ExecID:   p.execID,
+		Bundle:   c.bundle,
+		Pid:      uint32(p.pid()),
+		Status:   p.status,
+		Stdin:    p.stdin,
+		Stdout:   p.stdout,
+		Stderr:   p.stderr,
+		Terminal: p.terminal,
 	}
 	if p.status == tasktypes.Status_STOPPED {
 		resp.ExitStatus = p.exitStatus
@@ -229,7 +244,13 @@ func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.Pi
 	}
 	resp := &taskapi.PidsResponse{}
 	for _, pid := range pids {
-		resp.Processes = append(resp.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)})
+		info := &tasktypes.ProcessInfo{Pid: uint32(pid)}
+		if id := c.execIDOf(pid); id != "" {
+			if info.Info, err = typeurl.MarshalAnyToProto(&runcoptions.ProcessDetails{ExecID: id}); err != nil {
+				return nil, errgrpc.ToGRPC(err)
+			}
+		}
+		resp.Processes = append(resp.Processes, info)
 	}
 	return resp, nil
 }
@@ -260,7 +281,7 @@ func (s *service) CloseIO(ctx context.Context, r *taskapi.CloseIORequest) (*empt
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if r.Stdin {
-		if err := p.stdio.closeInput(); err != nil {
+		if err := p.closeInput(); err != nil {
 			return nil, errgrpc.ToGRPC(fmt.Errorf("close stdin of container %s: %w", c.id, err))
 		}
 	}
@@ -288,17 +309,29 @@ func (s *service) Shutdown(context.Context, *taskapi.ShutdownRequest) (*emptypb.
 }
 
 func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
-	if s.container(r.ID) == nil {
+	c := s.container(r.ID)
+	if c == nil {
 		return s.native.Exec(ctx, r)
 	}
-	return nil, notImplemented("exec into Wasm container", r.ID)
+	if err := c.exec(r); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (s *service) ResizePty(ctx context.Context, r *taskapi.ResizePtyRequest) (*emptypb.Empty, error) {
-	if s.container(r.ID) == nil {
+	c := s.container(r.ID)
+	if c == nil {
 		return s.native.ResizePty(ctx, r)
 	}
-	return nil, notImplemented("resizing the terminal of Wasm container", r.ID)
+	p, err := c.process(r.ExecID)
+	if err == nil {
+		err = p.resize(r.Width, r.Height)
+	}
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
 }
 
 func (s *service) Pause(ctx context.Context, r *taskapi.PauseRequest) (*emptypb.Empty, error) {

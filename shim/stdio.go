@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
+	"github.com/containerd/console"
 	runcprocess "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/process"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/fifo"
@@ -31,6 +33,11 @@ type stdio struct {
 	child [3]*os.File
 	// kept is open until close.
 	kept []io.Closer
+	// terminal is the shim's side of the pseudo-terminal, if there is one.
+	terminal console.Console
+	// copied is closed when all output of an ended process is with its reader;
+	// nil where the process writes to the reader itself.
+	copied chan struct{}
 
 	mu    sync.Mutex
 	stdin *os.File // write end of the guest's stdin; nil once closed
@@ -182,6 +189,10 @@ func (s *stdio) openLogger(ctx context.Context, id string, u *url.URL) error {
 	return nil
 }
 
+// flushTime is how long close waits for a reader of the output, as runc's shim
+// does.
+const flushTime = 10 * time.Second
+
 // started closes the process's ends, which it has inherited.
 func (s *stdio) started() {
 	for i, f := range s.child {
@@ -192,7 +203,8 @@ func (s *stdio) started() {
 	}
 }
 
-// closeInput ends the guest's standard input.
+// closeInput ends the guest's standard input. A terminal has no end: there the
+// client types ^D.
 func (s *stdio) closeInput() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,6 +219,13 @@ func (s *stdio) closeInput() error {
 // close releases everything. The process must have ended.
 func (s *stdio) close() {
 	_ = s.closeInput()
+	if s.copied != nil {
+		select {
+		case <-s.copied:
+		case <-time.After(flushTime):
+			log.L.Warn("nobody reads the terminal's output; the rest of it is lost")
+		}
+	}
 	for _, c := range s.kept {
 		if err := c.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 			log.L.WithError(err).Warn("close standard stream")

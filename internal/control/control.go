@@ -31,6 +31,9 @@ const (
 	// CacheFD is a directory that holds the compiled code of that binary and
 	// nothing else, on a read-only mount. It is absent when there is none.
 	CacheFD = 8
+	// ContainerFD is a pidfd of the container's init, for a further process in
+	// that container; the program does not get it.
+	ContainerFD = 9
 )
 
 // Class says what kind of failure a Report carries; the shim turns it into the

@@ -112,13 +112,13 @@ func TestEveryCallInEveryState(t *testing.T) {
 			return err
 		}, [6]error{nil, nil, nil, nil, nil, nil}},
 		{"Exec", func(s *shim, id string) error {
-			_, err := s.Exec(ctx, &taskapi.ExecProcessRequest{ID: id, ExecID: "x"})
+			_, err := s.Exec(ctx, &taskapi.ExecProcessRequest{ID: id, ExecID: "x", Spec: &anypb.Any{Value: []byte(`{"args":["/app.wasm"],"cwd":"/"}`)}})
 			return err
-		}, [6]error{nf, ni, ni, ni, ni, nf}},
+		}, [6]error{nf, nil, nil, nil, fp, nf}},
 		{"ResizePty", func(s *shim, id string) error {
 			_, err := s.ResizePty(ctx, &taskapi.ResizePtyRequest{ID: id})
 			return err
-		}, [6]error{nf, ni, ni, ni, ni, nf}},
+		}, [6]error{nf, fp, fp, fp, fp, nf}},
 		{"Pause", func(s *shim, id string) error {
 			_, err := s.Pause(ctx, &taskapi.PauseRequest{ID: id})
 			return err
@@ -627,8 +627,16 @@ func (d *daemon) assertEvents(id string, want ...string) {
 				got = appendIf(got, e.ContainerID == id, "create")
 			case *eventsapi.TaskStart:
 				got = appendIf(got, e.ContainerID == id, "start")
+			case *eventsapi.TaskExecAdded:
+				got = appendIf(got, e.ContainerID == id, "added "+e.ExecID)
+			case *eventsapi.TaskExecStarted:
+				got = appendIf(got, e.ContainerID == id, "started "+e.ExecID)
 			case *eventsapi.TaskExit:
-				got = appendIf(got, e.ContainerID == id, fmt.Sprint("exit ", e.ExitStatus))
+				what := "exit "
+				if e.ID != id {
+					what += e.ID + " "
+				}
+				got = appendIf(got, e.ContainerID == id, fmt.Sprint(what, e.ExitStatus))
 			case *eventsapi.TaskPaused:
 				got = appendIf(got, e.ContainerID == id, "paused")
 			case *eventsapi.TaskResumed:

@@ -1,0 +1,52 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+)
+
+// FromProcess makes the Config of a further process in a running container. It
+// enters the namespaces and the root of the container's init, to which pidfd
+// refers, and builds nothing: mounts, hostname and sysctls are the container's.
+// The process must be started with the pidfd at control.ContainerFD.
+//
+// Errors are FromSpec's, for the fields of process. Entering by pidfd needs
+// Linux 5.8.
+func FromProcess(p *specs.Process, pidfd *os.File, argv []string) (*Config, error) {
+	if len(argv) == 0 {
+		return nil, invalid("process.args is empty; name the module to run")
+	}
+	if err := refuseProcess(p); err != nil {
+		return nil, err
+	}
+	c := &Config{Argv: argv, Enter: true, container: pidfd}
+	spec := &specs.Spec{Process: p}
+	if err := c.process(spec, nil); err != nil {
+		return nil, err
+	}
+	return c, c.labels(spec, &specs.Linux{})
+}
+
+// enterContainer joins the namespaces of the container's init. The pid namespace
+// is not among them: Start has seen to it that this process was born there.
+//
+// By pidfd and in one call: paths with a pid could lead into the host's
+// namespaces once that pid is another process's.
+func enterContainer() error {
+	const all = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+	switch err := unix.Setns(control.ContainerFD, all); err {
+	case nil:
+		return nil
+	case unix.ESRCH:
+		return control.Errorf(control.NotFound, "the container has ended; start it again")
+	case unix.EINVAL:
+		return control.Errorf(control.Unavailable, "enter the container's namespaces: the node's kernel cannot enter them by pidfd; use Linux 5.8 or newer")
+	default:
+		return fmt.Errorf("enter the container's namespaces: %w", err)
+	}
+}
