@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
@@ -59,14 +60,19 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 	}
 	sd.RegisterCallback(func(ctx context.Context) error {
 		defer publisher.Close()
+		// The callbacks run side by side, and the failure of any of them
+		// cancels ctx: that must not cost the last events.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastEventsTime)
+		defer cancel()
 		return s.events.close(ctx)
 	})
-	// The working directory may be gone by then: read the address now.
-	if address, err := ctrshim.ReadAddress(addressFile); err == nil {
-		sd.RegisterCallback(func(context.Context) error { return ctrshim.RemoveSocket(address) })
-	}
+	// The socket is removed by a callback of the runc task service.
 	return s, nil
 }
+
+// lastEventsTime is how long the end of the shim waits for a daemon to take the
+// last events; pkg/shim gives all callbacks together five seconds.
+const lastEventsTime = 4 * time.Second
 
 // RegisterTTRPC offers the service under both versions of the task API.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
