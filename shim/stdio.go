@@ -95,7 +95,7 @@ func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) erro
 	}
 	switch scheme {
 	case "", "fifo":
-		return s.openFifos(stdout, stderr)
+		return s.openFifos(ctx, stdout, stderr)
 	case "file":
 		return s.openLogFile(u.Path)
 	case "binary", "binary-v2":
@@ -106,9 +106,9 @@ func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) erro
 	}
 }
 
-func (s *stdio) openFifos(stdout, stderr string) error {
+func (s *stdio) openFifos(ctx context.Context, stdout, stderr string) error {
 	for i, path := range []string{stdout, stderr} {
-		w, keep, err := openOutput(path)
+		w, keep, err := openOutput(ctx, path)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", [...]string{"stdout", "stderr"}[i], err)
 		}
@@ -122,7 +122,7 @@ func (s *stdio) openFifos(stdout, stderr string) error {
 
 // openOutput opens a FIFO for the guest and once more for reading, or a plain
 // file to append to. An empty path is /dev/null.
-func openOutput(path string) (w, keep *os.File, err error) {
+func openOutput(ctx context.Context, path string) (w, keep *os.File, err error) {
 	if path == "" {
 		w, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		return w, nil, err
@@ -135,19 +135,68 @@ func openOutput(path string) (w, keep *os.File, err error) {
 		w, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 		return w, nil, err
 	}
-	// With a reader there, the open for writing does not block. The files are
-	// opened past the os package, which would make them non-blocking: the
-	// guest shares the file description.
+	wfd, err := openForReader(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
 	kfd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	wfd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		unix.Close(kfd)
+		unix.Close(wfd)
 		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(wfd), path), os.NewFile(uintptr(kfd), path), nil
+}
+
+// openForReader opens a FIFO for writing when somebody has opened it for
+// reading. The wait is needed: a client whose open for reading comes after the
+// guest's end, with no writer left, would hang in it for ever.
+//
+// It does not use the os package, which would make the file non-blocking: the
+// guest shares the file description.
+func openForReader(ctx context.Context, path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if err := unix.SetNonblock(fd, false); err != nil {
+			unix.Close(fd)
+			return -1, &os.PathError{Op: "fcntl", Path: path, Err: err}
+		}
+		return fd, nil
+	}
+	if err != unix.ENXIO {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	type opened struct {
+		fd  int
+		err error
+	}
+	result := make(chan opened, 1)
+	go func() {
+		for {
+			fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+			if err == unix.EINTR {
+				continue
+			}
+			result <- opened{fd, err}
+			return
+		}
+	}()
+	var o opened
+	select {
+	case o = <-result:
+	case <-ctx.Done():
+		// A reader of our own ends the open.
+		if own, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+			defer unix.Close(own)
+			if o = <-result; o.err == nil {
+				unix.Close(o.fd)
+			}
+		}
+		return -1, fmt.Errorf("wait for a reader of %s: %w", path, context.Cause(ctx))
+	}
+	if o.err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: o.err}
+	}
+	return o.fd, nil
 }
 
 func (s *stdio) openLogFile(path string) error {

@@ -3,6 +3,7 @@ package shim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -33,12 +34,12 @@ func openReader(t *testing.T, path string) *os.File {
 
 func TestOutputSurvivesADaemonThatGoesAway(t *testing.T) {
 	out := makeFifo(t, "out")
+	first := openReader(t, out)
 	s, err := openStdio(context.Background(), "c", "", out, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	first := openReader(t, out)
 	if _, err := s.child[1].WriteString("one\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +62,44 @@ func TestOutputSurvivesADaemonThatGoesAway(t *testing.T) {
 	}
 }
 
+// A client's own open for reading would hang if it came after the guest's end.
+func TestOutputWaitsForItsReader(t *testing.T) {
+	out := makeFifo(t, "out")
+	opened := make(chan *os.File)
+	go func() {
+		f, err := os.OpenFile(out, os.O_RDONLY, 0) // waits for the writer
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- f
+	}()
+	s, err := openStdio(context.Background(), "c", "", out, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	_, _ = s.child[1].WriteString("line\n")
+	s.started()
+	f := <-opened
+	defer f.Close()
+	if b, err := io.ReadAll(f); err != nil || string(b) != "line\n" {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+func TestAReaderThatNeverComesIsWaitedForAsLongAsTheCall(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go cancel()
+	if _, err := openStdio(ctx, "c", "", makeFifo(t, "out"), ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOutputIsBlockingForTheGuest(t *testing.T) {
-	s, err := openStdio(context.Background(), "c", "", makeFifo(t, "out"), makeFifo(t, "err"))
+	out, errs := makeFifo(t, "out"), makeFifo(t, "err")
+	defer openReader(t, out).Close()
+	defer openReader(t, errs).Close()
+	s, err := openStdio(context.Background(), "c", "", out, errs)
 	if err != nil {
 		t.Fatal(err)
 	}

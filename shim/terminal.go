@@ -48,7 +48,7 @@ func openTerminal(ctx context.Context, stdin, stdout string, size *specs.Box) (_
 }
 
 func (s *stdio) connectTerminal(ctx context.Context, stdin, stdout string) error {
-	out, keep, err := openOutput(stdout)
+	out, keep, err := openOutput(ctx, stdout)
 	if err != nil {
 		return fmt.Errorf("open stdout: %w", err)
 	}
