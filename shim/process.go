@@ -47,7 +47,7 @@ type process struct {
 
 	mu sync.Mutex
 	// stdio is nil for a process that was not started yet; guarded by mu.
-	stdio *stdio
+	stdio  *stdio
 	status tasktypes.Status // guarded by mu
 	// ending is the signal that the shim carried out by SIGKILL; guarded by mu.
 	ending unix.Signal
