@@ -11,6 +11,7 @@
 //	wasm-runner init     builds the sandbox and becomes "wasm-runner guest"
 //	wasm-runner guest    runs the guest
 //	wasm-runner compile  compiles one module into a directory
+//	wasm-runner debug    runs a built-in command in a container
 //	wasm-runner -version
 //
 // It must stay small: nothing of containerd, gRPC, protobuf or cgo may be
@@ -42,7 +43,7 @@ func init() {
 	switch mode() {
 	case "init":
 		runtime.LockOSThread()
-	case "guest":
+	case "guest", "debug":
 		name := [...]byte{'w', 'a', 's', 'm', '-', 'r', 'u', 'n', 'n', 'e', 'r', 0}
 		// Of no consequence but for ps and pgrep.
 		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
@@ -57,10 +58,12 @@ func main() {
 		os.Exit(runner.Guest())
 	case "compile":
 		os.Exit(runner.Compile())
+	case "debug":
+		os.Exit(debugCommand())
 	case "-version", "--version":
 		fmt.Println("wasm-runner", version.Version)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: wasm-runner init|guest|compile|-version (started by containerd-shim-wasm-v1)")
+		fmt.Fprintln(os.Stderr, "usage: wasm-runner init|guest|compile|debug|-version (started by containerd-shim-wasm-v1)")
 		os.Exit(2)
 	}
 }

@@ -188,6 +188,28 @@ func TestTheInitsExitIsTheLastOfItsContainer(t *testing.T) {
 	}
 }
 
+func TestExecRunsBuiltInCommands(t *testing.T) {
+	s := runningContainer(t, map[string][]byte{"print.wasm": wasmtest.Exit(0), "motd": []byte("hello\n")})
+	for i, test := range []struct {
+		args   []string
+		status uint32
+		says   string
+	}{
+		{[]string{"ls", "/"}, 0, "app.wasm\n"},
+		{[]string{"cat", "/motd"}, 0, "hello\n"},
+		{[]string{"env"}, 0, "KEY=value\n"},
+		{[]string{"ps"}, 0, "wasm-runner guest /app.wasm"},
+		{[]string{"id"}, 0, "uid=0"},
+		{[]string{"cat", "/none"}, 1, "/none"},
+		{[]string{"help"}, 0, "stat"},
+	} {
+		status, out := s.exec(fmt.Sprint("e", i), test.args...)
+		if status != test.status || !strings.Contains(out, test.says) {
+			t.Errorf("%v: exit status %d, output %q", test.args, status, out)
+		}
+	}
+}
+
 func TestExecSaysWhatCannotBeExecuted(t *testing.T) {
 	ctx := context.Background()
 	s := runningContainer(t, map[string][]byte{"script": []byte("#!/bin/sh\n")})
@@ -197,7 +219,7 @@ func TestExecSaysWhatCannotBeExecuted(t *testing.T) {
 		says      string
 	}{
 		{"no such module", "/none.wasm", errdefs.ErrNotFound, "/none.wasm"},
-		{"a shell", "sh", errdefs.ErrInvalidArgument, "sh"},
+		{"a shell", "sh", errdefs.ErrInvalidArgument, "commands that can: cat"},
 		{"a script of the image", "/script", errdefs.ErrInvalidArgument, "/script"},
 		{"a missing export", "/app.wasm#nope", errdefs.ErrInvalidArgument, "nope"},
 	} {
