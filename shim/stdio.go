@@ -22,12 +22,11 @@ import (
 
 // stdio owns the standard streams of one process.
 //
-// The process writes into the FIFOs of containerd itself: no copy, no goroutine
-// and no byte held in the shim. The shim keeps every output FIFO open for
-// reading until the task is deleted, so that a daemon which is away costs the
-// guest neither EPIPE nor the lines that it wrote meanwhile. Standard input is
-// copied through a pipe, because a FIFO without a writer reads as ended before
-// its first writer came.
+// The process reads and writes the FIFOs of containerd itself: no copy, no
+// goroutine and no byte held in the shim. The shim keeps every output FIFO open
+// for reading until the task is deleted, so that a daemon which is away costs the
+// guest neither EPIPE nor the lines that it wrote meanwhile, and that of the
+// input for writing until CloseIO.
 type stdio struct {
 	// child is what the process inherits as 0, 1 and 2.
 	child [3]*os.File
@@ -40,7 +39,7 @@ type stdio struct {
 	copied chan struct{}
 
 	mu    sync.Mutex
-	stdin *os.File // write end of the guest's stdin; nil once closed
+	stdin *os.File // the input FIFO's write end; nil once closed
 }
 
 // openStdio opens what the paths or URIs of a CreateTaskRequest name. The
@@ -56,34 +55,35 @@ func openStdio(ctx context.Context, id, stdin, stdout, stderr string) (_ *stdio,
 	if err := s.openOutputs(ctx, id, stdout, stderr); err != nil {
 		return nil, err
 	}
-	return s, s.openInput(ctx, stdin)
+	return s, s.openInput(stdin)
 }
 
-func (s *stdio) openInput(ctx context.Context, path string) error {
+// openInput opens the FIFO for the guest to read, and once more for writing: it
+// reads as ended when the client has closed its end and CloseIO was called, in
+// either order, and never before the client has come. runc's shim does the same.
+func (s *stdio) openInput(path string) error {
 	if path == "" {
 		var err error
 		s.child[0], err = os.Open(os.DevNull)
 		return err
 	}
-	// The open completes in the background when a writer comes.
-	in, err := fifo.OpenFifo(context.WithoutCancel(ctx), path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	// Opened for both directions a FIFO waits for nobody (fifo(7)), and with
+	// both there the other opens do not wait either.
+	both, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open stdin %s: %w", path, err)
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	r, w, err := os.Pipe()
+	defer unix.Close(both)
+	r, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		in.Close()
-		return fmt.Errorf("make stdin pipe: %w", err)
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	s.child[0], s.stdin = r, w
-	s.kept = append(s.kept, in)
-	go func() {
-		// Ends when the client closes its end, the guest closes its own, or
-		// close closes in.
-		_, _ = io.Copy(w, in)
-		in.Close()
-		_ = s.closeInput()
-	}()
+	s.child[0] = os.NewFile(uintptr(r), path)
+	w, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	s.stdin = os.NewFile(uintptr(w), path)
 	return nil
 }
 

@@ -122,10 +122,11 @@ func TestOutputIsBlockingForTheGuest(t *testing.T) {
 	}
 }
 
-func TestInputEndsWithItsWriterOrByCloseIO(t *testing.T) {
+func TestInputEndsWhenItsWriterAndCloseIOHaveEndedIt(t *testing.T) {
+	const text = 100_000 // more than a pipe holds
 	for name, end := range map[string]func(s *stdio, writer *os.File){
-		"the writer closes": func(_ *stdio, writer *os.File) { writer.Close() },
-		"CloseIO":           func(s *stdio, _ *os.File) { _ = s.closeInput() },
+		"the writer first": func(s *stdio, writer *os.File) { writer.Close(); _ = s.closeInput() },
+		"CloseIO first":    func(s *stdio, writer *os.File) { _ = s.closeInput(); writer.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := makeFifo(t, "in")
@@ -134,26 +135,34 @@ func TestInputEndsWithItsWriterOrByCloseIO(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.close()
-			// Blocks until the shim reads: a guest that starts before its
-			// client has opened stdin must not read an early end.
-			writer, err := os.OpenFile(in, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
+			defer s.started()
+			go func() {
+				writer, err := os.OpenFile(in, os.O_WRONLY, 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = writer.Write(make([]byte, text))
+				end(s, writer)
+			}()
+			if b, err := io.ReadAll(s.child[0]); err != nil || len(b) != text {
+				t.Errorf("read %d bytes, %v", len(b), err)
 			}
-			defer writer.Close()
-			if _, err := writer.WriteString("hello"); err != nil {
-				t.Fatal(err)
-			}
-			b := make([]byte, 5)
-			if _, err := io.ReadFull(s.child[0], b); err != nil || string(b) != "hello" {
-				t.Fatalf("read %q, %v", b, err)
-			}
-			end(s, writer)
-			if n, err := s.child[0].Read(b); err != io.EOF {
-				t.Errorf("read %d bytes, %v", n, err)
-			}
-			s.started()
 		})
+	}
+}
+
+func TestInputDoesNotEndBeforeItsWriterComes(t *testing.T) {
+	in := makeFifo(t, "in")
+	s, err := openStdio(context.Background(), "c", in, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	defer s.started()
+	poll := []unix.PollFd{{Fd: int32(s.child[0].Fd()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(poll, 20); n != 0 || err != nil {
+		t.Errorf("stdin is ready without a writer: %d, %v, %#x", n, err, poll[0].Revents)
 	}
 }
 

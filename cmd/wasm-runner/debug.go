@@ -22,7 +22,7 @@ func debugCommand() int {
 		_ = control.SendError(socket, err)
 		return 1
 	}
-	_ = unix.CloseRange(control.WorkloadFD, control.ModuleFD, 0)
+	_ = unix.Close(control.ModuleFD)
 	if err := control.SendReady(socket); err != nil {
 		return 1 // the shim is gone
 	}
@@ -30,8 +30,13 @@ func debugCommand() int {
 	return debug.Main(w.Args, w.Env, os.Stdin, os.Stdout, os.Stderr)
 }
 
+// maxWorkload exceeds what execve takes for arguments and environment.
+const maxWorkload = 16 << 20
+
 func readWorkload() (*oci.Workload, error) {
-	b, err := io.ReadAll(io.NewSectionReader(os.NewFile(control.WorkloadFD, "workload"), 0, 16<<20))
+	f := os.NewFile(control.WorkloadFD, "workload")
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxWorkload))
 	if err != nil {
 		return nil, fmt.Errorf("read the workload's description: %w", err)
 	}
