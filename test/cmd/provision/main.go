@@ -1,0 +1,56 @@
+// Command provision makes what the demo and the tests need ahead of time, so
+// that their own times hold no build: daemons, guests and tools. It prints the
+// path of each thing that it was asked for.
+//
+//	provision containerd-2.4 runc busybox guests staticcheck
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/provision"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "provision:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, wanted []string) error {
+	store, err := provision.Open(os.Stderr)
+	if err != nil {
+		return err
+	}
+	for _, w := range wanted {
+		var path string
+		switch version, isDaemon := strings.CutPrefix(w, "containerd-"); {
+		case isDaemon:
+			path, err = store.Containerd(ctx, version)
+		case w == "runc":
+			path, err = store.Runc(ctx)
+		case w == "busybox":
+			path, err = store.Busybox(ctx)
+		case w == "staticcheck":
+			path, err = store.Staticcheck(ctx)
+		case w == "guests":
+			path, err = store.Guests(ctx)
+		default:
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, guests or staticcheck",
+				w, strings.Join(provision.Versions, ","))
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println(path)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Result is how a command ended.
+type Result struct {
+	Stdout, Stderr string
+	// Code is the exit code, or -1 when a signal or the context ended the
+	// command, or when it could not start.
+	Code int
+}
+
+// Ctr runs the daemon's ctr in the daemon's namespace, without stdin.
+func (d *Daemon) Ctr(ctx context.Context, args ...string) Result {
+	return d.CtrInput(ctx, nil, args...)
+}
+
+// CtrInput is Ctr with a stdin.
+func (d *Daemon) CtrInput(ctx context.Context, stdin io.Reader, args ...string) Result {
+	cmd := d.Command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	err := cmd.Run()
+	r := Result{Stdout: stdout.String(), Stderr: withoutDeprecations(stderr.String())}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		r.Code = exit.ExitCode()
+	case err != nil:
+		r.Code = -1
+		r.Stderr += err.Error()
+	}
+	return r
+}
+
+// withoutDeprecations removes ctr's own warning about cgroup v1, which says
+// nothing of the container.
+func withoutDeprecations(stderr string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(stderr) {
+		if !strings.Contains(line, `level=warning msg="DEPRECATION: `) {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
+// Command returns a call of ctr that the caller starts.
+func (d *Daemon) Command(ctx context.Context, args ...string) *exec.Cmd {
+	// The FIFOs of a container lie with the daemon, so that lost ones are seen.
+	if len(args) > 0 && args[0] == "run" {
+		args = append([]string{"run", "--fifo-dir", d.path("fifo")}, args[1:]...)
+	}
+	args = append([]string{"--address", d.Address(), "--namespace", d.Namespace}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(d.programs.Containerd, "ctr"), args...)
+	cmd.Env, cmd.Dir = d.env, d.path("work")
+	return cmd
+}
+
+// ImportImage makes an image file known to the daemon.
+func (d *Daemon) ImportImage(ctx context.Context, tar string, flags ...string) error {
+	args := append([]string{"images", "import"}, flags...)
+	if r := d.Ctr(ctx, append(args, tar)...); r.Code != 0 {
+		return fmt.Errorf("import %s: %s%s", tar, r.Stdout, r.Stderr)
+	}
+	return nil
+}
+
+// NewID returns a container id that no other container of this daemon has. The
+// sockets of shims that are started for such ids count in the daemon's scope.
+func (d *Daemon) NewID(name string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := fmt.Sprintf("%s-%d", strings.ToLower(name), len(d.ids)+1)
+	d.ids = append(d.ids, id)
+	return id
+}
+
+// sockets returns the paths of the sockets that shims of known ids make. Their
+// directory is the same for all daemons of a machine, so names tell whose they
+// are.
+func (d *Daemon) sockets() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var paths []string
+	for _, id := range d.ids {
+		for _, name := range []string{id, filepath.Join(id, "debug")} {
+			sum := sha256.Sum256([]byte(filepath.Join(d.Address(), d.Namespace, name)))
+			paths = append(paths, fmt.Sprintf("/run/containerd/s/%x", sum))
+		}
+	}
+	return paths
+}

@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/census"
+	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
+)
+
+const (
+	wasm = "io.containerd.wasm.v1"
+	runc = "io.containerd.runc.v2"
+
+	// patience is for things that containerd or the kernel do a little later
+	// than they answer, such as removing a cgroup or collecting garbage.
+	patience = 15 * time.Second
+)
+
+// host is a daemon with what tests do to it.
+type host struct {
+	*daemon.Daemon
+	mu       sync.Mutex
+	imported map[string]bool
+}
+
+// onEachDaemon runs the test once for every containerd version, on a daemon
+// that tests share one after the other, and fails it if it leaves anything.
+func onEachDaemon(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forEachVersion(t, func(t *testing.T, version string) {
+		s := &theSuite
+		s.mu.Lock()
+		h := s.hosts[version]
+		if h == nil {
+			var err error
+			if h, err = s.startDaemon(context.Background(), version); err != nil {
+				s.mu.Unlock()
+				t.Fatal(err)
+			}
+			s.hosts[version] = h
+		}
+		s.mu.Unlock()
+		h.check(t, test)
+	})
+}
+
+// onOwnDaemon is onEachDaemon for tests that stop their daemon.
+func onOwnDaemon(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forEachVersion(t, func(t *testing.T, version string) {
+		h, err := theSuite.startDaemon(context.Background(), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { // after those of check, which ask the daemon
+			left, err := h.Stop(context.Background())
+			if err != nil {
+				t.Error(err)
+			}
+			if len(left) > 0 {
+				t.Errorf("left when containerd stopped:\n%s", strings.Join(left, "\n"))
+			}
+		})
+		h.check(t, test)
+	})
+}
+
+func forEachVersion(t *testing.T, test func(t *testing.T, version string)) {
+	t.Helper()
+	if theSuite.bin == "" {
+		t.Skip("E2E_BIN is not set: run `make e2e`")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	for _, version := range theSuite.versions {
+		t.Run(version, func(t *testing.T) { test(t, version) })
+	}
+}
+
+// check runs the test between two censuses.
+func (h *host) check(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	logged := len(h.Log())
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		log := h.Log()[logged:]
+		if os.Getenv("E2E_KEEP") == "" {
+			log = daemon.Complaints(log)
+		}
+		t.Logf("log of containerd %s:\n%s", h.Version, log)
+	})
+	h.image(t, "probe-c") // unpacked images are no leaks: have the usual one
+	before := h.census(t)
+	t.Cleanup(func() {
+		if h.Pid() == 0 {
+			return
+		}
+		if left := h.leftSince(t, before); len(left) > 0 {
+			t.Errorf("left after the test:\n%s", strings.Join(left, "\n"))
+			h.removeAll(t)
+		}
+	})
+	test(t, h)
+}
+
+func (h *host) census(t *testing.T) census.Census {
+	t.Helper()
+	c, err := census.Take(h.Scope())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// leftSince returns what is there now and was not before, when patience ends.
+// Snapshots of images that the test imported stay.
+func (h *host) leftSince(t *testing.T, before census.Census) []string {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		var left []string
+		for _, line := range h.census(t).Since(before) {
+			if !strings.HasPrefix(line, "file "+filepath.Join(h.Dir, "root", "io.containerd.snapshotter")) {
+				left = append(left, line)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// removeAll takes what a failed test left, so that the next is not blamed.
+func (h *host) removeAll(t *testing.T) {
+	t.Helper()
+	if err := h.Scope().Sweep(); err != nil {
+		t.Error(err)
+	}
+	ctx := context.Background()
+	for _, id := range strings.Fields(h.Ctr(ctx, "tasks", "ls", "-q").Stdout) {
+		h.Ctr(ctx, "tasks", "rm", "-f", id)
+	}
+	for _, id := range strings.Fields(h.Ctr(ctx, "containers", "ls", "-q").Stdout) {
+		h.Ctr(ctx, "containers", "rm", id)
+	}
+	for _, line := range h.census(t) {
+		path, isFile := strings.CutPrefix(line, "file ")
+		if isFile && (strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, h.Dir+"/fifo/")) {
+			_ = os.RemoveAll(path)
+		}
+	}
+	within(t, "killed processes leave their cgroups", func() bool { return h.Scope().RemoveCgroups() == nil })
+}
+
+// ctrRun is one `ctr run --rm` with its flags; the image's name is that of a guest.
+type ctrRun struct {
+	flags []string
+	image string
+	args  []string // after the container's id
+	stdin string
+	// runtime is the Wasm runtime when empty.
+	runtime string
+}
+
+// run runs a container to its end.
+func (h *host) run(t *testing.T, r ctrRun) daemon.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if r.runtime == "" {
+		r.runtime = wasm
+	}
+	ref := h.image(t, r.image)
+	args := append([]string{"run", "--rm", "--runtime", r.runtime}, r.flags...)
+	args = append(args, ref, h.NewID(r.image))
+	args = append(args, r.args...)
+	if r.stdin == "" {
+		return h.Ctr(ctx, args...)
+	}
+	return h.CtrInput(ctx, strings.NewReader(r.stdin), args...)
+}
+
+// probe runs the C probe with a verb.
+func (h *host) probe(t *testing.T, args ...string) daemon.Result {
+	t.Helper()
+	return h.run(t, ctrRun{image: "probe-c", args: append([]string{"/probe-c.wasm"}, args...)})
+}
+
+// want fails the test unless the result is exactly this.
+func want(t *testing.T, got daemon.Result, code int, stdout, stderr string) {
+	t.Helper()
+	if got.Code != code || got.Stdout != stdout || got.Stderr != stderr {
+		t.Errorf("got exit code %d, stdout %q, stderr %q; want %d, %q, %q",
+			got.Code, got.Stdout, got.Stderr, code, stdout, stderr)
+	}
+}
+
+// within waits until the condition holds, and fails the test when patience ends.
+func within(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Versions are the containerd versions that the project supports, newest
+// first, as users name them.
+var Versions = []string{"2.4", "2.2", "1.7", "1.6"}
+
+// Containerd returns the directory with containerd, ctr and
+// containerd-shim-runc-v2 of one of Versions.
+func (s *Store) Containerd(ctx context.Context, version string) (string, error) {
+	if version == "1.6" {
+		// Debian 12 still ships it, and its users run that build.
+		return s.debianBinaries(ctx, "containerd", "usr/bin")
+	}
+	module := "test/daemons/containerd-" + version
+	if _, err := os.Stat(filepath.Join(s.Checkout, module)); err != nil {
+		return "", fmt.Errorf("containerd %s is not one of %s", version, strings.Join(Versions, ", "))
+	}
+	path := "github.com/containerd/containerd"
+	if strings.HasPrefix(version, "2") {
+		path += "/v2"
+	}
+	dir := filepath.Join(s.Checkout, module)
+	full, err := command{dir: dir, args: []string{"go", "list", "-m", "-f", "{{.Version}}", path}}.run(ctx)
+	if err != nil {
+		return "", err
+	}
+	full = strings.TrimSpace(full)
+	return s.goTools(ctx, "containerd", full, module,
+		"-tags", "no_btrfs,no_zfs,no_devmapper",
+		"-ldflags", fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full))
+}
+
+// Runc returns the directory with Debian's runc, for the native containers.
+func (s *Store) Runc(ctx context.Context) (string, error) {
+	if err := s.install(ctx, "libseccomp2"); err != nil {
+		return "", err
+	}
+	return s.debianBinaries(ctx, "runc", "usr/sbin")
+}
+
+// Busybox returns the path of a static busybox, the guest of native containers.
+func (s *Store) Busybox(ctx context.Context) (string, error) {
+	dir, err := s.debianBinaries(ctx, "busybox-static", "bin")
+	return filepath.Join(dir, "busybox"), err
+}
+
+// Staticcheck returns the path of the linter of test/tools.
+func (s *Store) Staticcheck(ctx context.Context) (string, error) {
+	dir, err := s.goTools(ctx, "tools", "", "test/tools", "-trimpath")
+	return filepath.Join(dir, "staticcheck"), err
+}
+
+// debianBinaries returns the directory sub of a Debian package's files.
+func (s *Store) debianBinaries(ctx context.Context, pkg, sub string) (string, error) {
+	version, err := s.candidate(ctx, pkg)
+	if err != nil {
+		return "", err
+	}
+	// An epoch's colon would end an element of PATH.
+	name := fmt.Sprintf("debian-%s-%s-%s", pkg, strings.ReplaceAll(version, ":", "_"), runtime.GOARCH)
+	dir, err := s.entry(ctx, name, func(ctx context.Context, dir string) error {
+		return unpack(ctx, dir, pkg)
+	})
+	return filepath.Join(dir, sub), err
+}
+
+// goTools builds the tools that the go.mod of a module in this checkout
+// declares.
+func (s *Store) goTools(ctx context.Context, name, version, module string, flags ...string) (string, error) {
+	compiler, err := command{args: []string{"go", "env", "GOVERSION", "CGO_ENABLED"}}.run(ctx)
+	if err != nil {
+		return "", err
+	}
+	key, err := s.digest(append(flags, compiler), module+"/go.mod", module+"/go.sum")
+	if err != nil {
+		return "", err
+	}
+	parts := []string{name, strings.TrimPrefix(version, "v"), runtime.GOARCH, key}
+	entry := strings.ReplaceAll(strings.Join(parts, "-"), "--", "-")
+	return s.entry(ctx, entry, func(ctx context.Context, dir string) error {
+		args := append([]string{"go", "build", "-o", dir + "/"}, flags...)
+		build := command{
+			dir:  filepath.Join(s.Checkout, module),
+			args: append(args, "tool"),
+		}
+		_, err := build.run(ctx)
+		return err
+	})
+}

@@ -1,0 +1,133 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// guestSource says how a guest is made of what lies in the checkout.
+type guestSource struct {
+	// path is a file, or the directory of a Go package or a Cargo package.
+	path string
+	// compile writes the guest to out.
+	compile func(s *Store, ctx context.Context, source, out string) error
+	// toolchain names the compiler with its version, for the cache's key.
+	toolchain func(s *Store, ctx context.Context) (string, error)
+	// flags are the compiler's, part of the key too.
+	flags []string
+}
+
+// Guest returns the path of a compiled guest. Its name is that of its source:
+// hello-c, hello-go, hello-rust, probe-c, probe-go, probe-rust, reactor, or the
+// base name of a .wat file in test/guests.
+func (s *Store) Guest(ctx context.Context, name string) (string, error) {
+	src, ok := s.guestSources()[name]
+	if !ok {
+		return "", fmt.Errorf("there is no guest %s", name)
+	}
+	toolchain, err := src.toolchain(s, ctx)
+	if err != nil {
+		return "", err
+	}
+	key, err := s.digest(append(src.flags, toolchain), src.path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := s.entry(ctx, "guest-"+name+"-"+key, func(ctx context.Context, dir string) error {
+		return src.compile(s, ctx, filepath.Join(s.Checkout, src.path), filepath.Join(dir, name+".wasm"))
+	})
+	return filepath.Join(dir, name+".wasm"), err
+}
+
+// Guests makes all guests. It returns the cache's directory.
+func (s *Store) Guests(ctx context.Context) (string, error) {
+	var names []string
+	for name := range s.guestSources() {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if _, err := s.Guest(ctx, name); err != nil {
+			return "", err
+		}
+	}
+	return s.Dir, nil
+}
+
+func (s *Store) guestSources() map[string]guestSource {
+	all := map[string]guestSource{
+		"hello-c":    cSource("examples/hello-c/hello.c", "-O2", "-s"),
+		"hello-go":   goSource("examples/hello-go"),
+		"hello-rust": rustSource("examples/hello-rust"),
+		// Function names stay in the probe, for the traces of its traps.
+		"probe-c":    cSource("test/guests/probe.c", "-O1"),
+		"probe-go":   goSource("test/guests/probe-go"),
+		"probe-rust": rustSource("test/guests/probe-rust"),
+		"reactor":    cSource("test/guests/reactor.c", "-O2", "-mexec-model=reactor"),
+	}
+	texts, _ := filepath.Glob(filepath.Join(s.Checkout, "test/guests/*.wat"))
+	for _, path := range texts {
+		name := strings.TrimSuffix(filepath.Base(path), ".wat")
+		all[name] = guestSource{path: "test/guests/" + name + ".wat", compile: compileWat, toolchain: watToolchain}
+	}
+	return all
+}
+
+func cSource(path string, flags ...string) guestSource {
+	return guestSource{path: path, flags: flags, toolchain: cToolchain,
+		compile: func(_ *Store, ctx context.Context, source, out string) error {
+			args := append([]string{"clang", "--target=wasm32-wasi", "-Wall", "-Werror"}, flags...)
+			_, err := command{args: append(args, source, "-o", out)}.run(ctx)
+			return err
+		}}
+}
+
+func cToolchain(s *Store, ctx context.Context) (string, error) {
+	if err := s.install(ctx, "clang", "lld", "wasi-libc", "libclang-rt-14-dev-wasm32"); err != nil {
+		return "", err
+	}
+	return command{args: []string{"dpkg-query", "-W", "clang", "lld", "wasi-libc"}}.run(ctx)
+}
+
+// compileWat reads additional flags of wat2wasm from the first line of a file:
+//
+//	;; wat2wasm: --enable-memory64
+func compileWat(_ *Store, ctx context.Context, source, out string) error {
+	text, err := os.ReadFile(source)
+	if err != nil {
+		return err
+	}
+	args := []string{"wat2wasm", "--debug-names", source, "-o", out}
+	first, _, _ := strings.Cut(string(text), "\n")
+	if flags, ok := strings.CutPrefix(first, ";; wat2wasm: "); ok {
+		args = append(args, strings.Fields(flags)...)
+	}
+	_, err = command{args: args}.run(ctx)
+	return err
+}
+
+func watToolchain(s *Store, ctx context.Context) (string, error) {
+	if err := s.install(ctx, "wabt"); err != nil {
+		return "", err
+	}
+	return command{args: []string{"dpkg-query", "-W", "wabt"}}.run(ctx)
+}
+
+func goSource(path string) guestSource {
+	return guestSource{path: path,
+		toolchain: func(_ *Store, ctx context.Context) (string, error) {
+			return command{args: []string{"go", "env", "GOVERSION"}}.run(ctx)
+		},
+		compile: func(_ *Store, ctx context.Context, source, out string) error {
+			_, err := command{
+				dir:  source,
+				env:  []string{"GOOS=wasip1", "GOARCH=wasm"},
+				args: []string{"go", "build", "-trimpath", "-o", out, "."},
+			}.run(ctx)
+			return err
+		}}
+}

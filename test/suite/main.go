@@ -1,0 +1,104 @@
+// Command suite runs the project's tests by phase and sums them up.
+//
+//	suite [-bin DIR] [lint] [unit] [e2e]
+//
+// Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
+// before it say how long each phase took and what failed. It exits with 1 when
+// something failed or when a test skipped that test/skips.txt does not list.
+// Whatever killed tests leave on the machine is removed at the end.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
+	"github.com/wasmshim/containerd-shim-wasm/test/provision"
+)
+
+// suite is one run.
+type suite struct {
+	bin   string
+	store *provision.Store
+	tally *tally
+}
+
+// phase is a part of the tests that can be asked for by name.
+type phase struct {
+	name string
+	run  func(*suite, context.Context) error
+}
+
+var phases = []phase{
+	{"lint", (*suite).lint},
+	{"unit", (*suite).unit},
+	{"e2e", (*suite).endToEnd},
+}
+
+func main() {
+	bin := flag.String("bin", "bin", "directory of the project's programs")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, *bin, flag.Args()))
+}
+
+func run(ctx context.Context, bin string, names []string) int {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return fatal(err)
+	}
+	store, err := provision.Open(os.Stdout)
+	if err != nil {
+		return fatal(err)
+	}
+	allowed, err := readSkips(filepath.Join(store.Checkout, "test/skips.txt"))
+	if err != nil {
+		return fatal(err)
+	}
+	s := &suite{bin: bin, store: store, tally: newTally(allowed, os.Stdout)}
+	var times []string
+	for _, name := range names {
+		began := time.Now()
+		if err := s.phase(ctx, name); err != nil {
+			s.tally.fail(name, err.Error())
+		}
+		times = append(times, fmt.Sprintf("%s %.0f s", name, time.Since(began).Seconds()))
+	}
+	swept, err := daemon.SweepAbandoned(context.Background())
+	if err != nil {
+		s.tally.fail("sweep", err.Error())
+	}
+	for _, dir := range swept {
+		fmt.Println("removed the abandoned daemon of", dir)
+	}
+	fmt.Println()
+	s.tally.report()
+	fmt.Println("phases:", times)
+	fmt.Println(s.tally.summary())
+	if s.tally.failed > 0 {
+		return 1
+	}
+	return 0
+}
+
+func (s *suite) phase(ctx context.Context, name string) error {
+	for _, p := range phases {
+		if p.name == name {
+			fmt.Printf("==> %s\n", name)
+			return p.run(s, ctx)
+		}
+	}
+	return fmt.Errorf("there is no phase %s", name)
+}
+
+func fatal(err error) int {
+	fmt.Fprintln(os.Stderr, "suite:", err)
+	return 1
+}

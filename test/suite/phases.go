@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/provision"
+)
+
+// lint counts each check as one test.
+func (s *suite) lint(ctx context.Context) error {
+	goFiles, scripts, err := s.sources()
+	if err != nil {
+		return err
+	}
+	if out, err := s.output(ctx, append([]string{"gofmt", "-l"}, goFiles...)...); err != nil {
+		s.tally.fail("lint/gofmt", err.Error())
+	} else if out != "" {
+		s.tally.fail("lint/gofmt", "not formatted:\n"+out)
+	} else {
+		s.tally.pass("lint/gofmt")
+	}
+	s.check(ctx, "lint/vet", "go", "vet", "./...")
+	staticcheck, err := s.store.Staticcheck(ctx)
+	if err != nil {
+		return err
+	}
+	s.check(ctx, "lint/staticcheck", staticcheck, "./...")
+	for _, f := range scripts {
+		s.check(ctx, "lint/bash -n "+f, "bash", "-n", f)
+	}
+	if _, err := exec.LookPath("shellcheck"); err == nil && len(scripts) > 0 {
+		s.check(ctx, "lint/shellcheck", append([]string{"shellcheck"}, scripts...)...)
+	}
+	return nil
+}
+
+// sources returns the Go files and the shell scripts of the checkout, by their
+// paths in it.
+func (s *suite) sources() (goFiles, scripts []string, _ error) {
+	err := filepath.WalkDir(s.store.Checkout, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(s.store.Checkout, path)
+		switch {
+		case d.IsDir():
+			if d.Name() == ".git" || rel == "bin" || d.Name() == "target" {
+				return fs.SkipDir
+			}
+		case strings.HasSuffix(rel, ".go"):
+			goFiles = append(goFiles, rel)
+		case strings.HasSuffix(rel, ".sh") || rel == ".ci/run":
+			scripts = append(scripts, rel)
+		}
+		return nil
+	})
+	return goFiles, scripts, err
+}
+
+func (s *suite) unit(ctx context.Context) error {
+	list, err := s.output(ctx, "go", "list", "./...")
+	if err != nil {
+		return err
+	}
+	var static, others []string
+	for _, p := range strings.Fields(list) {
+		in := func(dirs []string) bool {
+			return slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasSuffix(p, dir[1:]) })
+		}
+		switch {
+		case in(withPrograms):
+		case in(withStaticBinary):
+			static = append(static, p)
+		default:
+			others = append(others, p)
+		}
+	}
+	args := []string{"go", "test", "-json", "-timeout", "15m"}
+	if err := s.goTest(ctx, append(args, static...), []string{"CGO_ENABLED=0"}); err != nil {
+		return err
+	}
+	if s.canRace(ctx) {
+		args = append(args, "-race")
+	} else {
+		fmt.Println("without the race detector, which needs cgo and a C compiler")
+	}
+	return s.goTest(ctx, append(args, others...), nil)
+}
+
+// withStaticBinary are the packages whose test binaries run inside an empty
+// root, so that they cannot be linked dynamically as the race detector wants.
+var withStaticBinary = []string{"./sandbox"}
+
+// withPrograms are the packages whose tests need the built programs: the shim's
+// protocol by itself, then behind real daemons.
+var withPrograms = []string{"./test/task", "./test/e2e"}
+
+func (s *suite) canRace(ctx context.Context) bool {
+	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
+	return err == nil && strings.TrimSpace(cgo) == "1"
+}
+
+// endToEnd makes everything first, so that no test's time holds a build.
+func (s *suite) endToEnd(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(s.bin, "containerd-shim-wasm-v1")); err != nil {
+		return fmt.Errorf("run `make build` first: %w", err)
+	}
+	versions := provision.Versions
+	if list := os.Getenv("E2E_DAEMONS"); list != "" {
+		versions = strings.Split(list, ",")
+	}
+	for _, v := range versions {
+		if _, err := s.store.Containerd(ctx, v); err != nil {
+			return err
+		}
+	}
+	if _, err := s.store.Runc(ctx); err != nil {
+		return err
+	}
+	if _, err := s.store.Busybox(ctx); err != nil {
+		return err
+	}
+	if _, err := s.store.Guests(ctx); err != nil {
+		return err
+	}
+	// One package after the other: both look for what is left on the machine.
+	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", "60m"}
+	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
+		args = append(args, "-run", pattern)
+	}
+	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+}
+
+// goTest runs `go test -json` and tallies what it prints. A failed test is no
+// error: the tally has it.
+func (s *suite) goTest(ctx context.Context, args, env []string) error {
+	cmd := s.command(ctx, args...)
+	cmd.Env = append(os.Environ(), env...)
+	stderr := &bytes.Buffer{}
+	cmd.Stderr = stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	before := s.tally.failed
+	readErr := s.tally.read(stdout)
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && s.tally.failed > before && ctx.Err() == nil {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("go test: %w\n%s", err, stderr)
+	}
+	return errors.Join(readErr, err)
+}
+
+// check runs a command that prints what is wrong and fails if anything is.
+func (s *suite) check(ctx context.Context, name string, args ...string) {
+	out, err := s.command(ctx, args...).CombinedOutput()
+	if err != nil {
+		s.tally.fail(name, fmt.Sprintf("%v\n%s", err, out))
+		return
+	}
+	s.tally.pass(name)
+}
+
+func (s *suite) output(ctx context.Context, args ...string) (string, error) {
+	out, err := s.command(ctx, args...).Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return string(out), nil
+}
+
+// command runs in the checkout. An interrupted one gets SIGTERM and a while to
+// clean up.
+func (s *suite) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = s.store.Checkout
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second
+	return cmd
+}

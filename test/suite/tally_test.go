@@ -1,0 +1,48 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestTallyCountsLeaves(t *testing.T) {
+	for _, tt := range []struct {
+		name, events, want string
+	}{
+		{"subtests count, their parent does not", `
+			{"Action":"run","Package":"p/q","Test":"TestA"}
+			{"Action":"run","Package":"p/q","Test":"TestA/2.4"}
+			{"Action":"run","Package":"p/q","Test":"TestA/1.6"}
+			{"Action":"pass","Package":"p/q","Test":"TestA/2.4"}
+			{"Action":"fail","Package":"p/q","Test":"TestA/1.6"}
+			{"Action":"fail","Package":"p/q","Test":"TestA"}
+			{"Action":"fail","Package":"p/q"}`, "1 passed, 1 failed, 0 skipped"},
+		{"a listed skip is one, another is a failure", `
+			{"Action":"run","Package":"p/q","Test":"TestListed"}
+			{"Action":"run","Package":"p/q","Test":"TestOther"}
+			{"Action":"skip","Package":"p/q","Test":"TestListed"}
+			{"Action":"skip","Package":"p/q","Test":"TestOther"}
+			{"Action":"pass","Package":"p/q"}`, "0 passed, 1 failed, 1 skipped"},
+		{"a package that does not build is one failure", `
+			{"ImportPath":"p/q [p/q.test]","Action":"build-output","Output":"syntax error\n"}
+			{"ImportPath":"p/q [p/q.test]","Action":"build-fail"}
+			{"Action":"fail","Package":"p/q","FailedBuild":"p/q [p/q.test]"}`, "0 passed, 1 failed, 0 skipped"},
+		{"a package that dies is one failure", `
+			{"Action":"run","Package":"p/q","Test":"TestA"}
+			{"Action":"output","Package":"p/q","Output":"panic: test timed out\n"}
+			{"Action":"fail","Package":"p/q"}`, "0 passed, 1 failed, 0 skipped"},
+		{"a package without tests counts nothing", `
+			{"Action":"skip","Package":"p/q"}`, "0 passed, 0 failed, 0 skipped"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tally := newTally(map[string]string{"p/q.TestListed": "reason"}, io.Discard)
+			if err := tally.read(strings.NewReader(strings.ReplaceAll(tt.events, "\t", "") + "\n")); err != nil {
+				t.Fatal(err)
+			}
+			if got := tally.summary(); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
