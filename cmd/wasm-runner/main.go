@@ -59,7 +59,7 @@ func main() {
 	case "compile":
 		os.Exit(runner.Compile())
 	case "debug":
-		os.Exit(debugCommand())
+		os.Exit(runner.Debug())
 	case "-version", "--version":
 		fmt.Println("wasm-runner", version.Version)
 	default:
