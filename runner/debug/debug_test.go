@@ -273,22 +273,27 @@ func TestCommandsEndWhenNobodyReads(t *testing.T) {
 }
 
 func TestAPausingPipeIsPrintedAtOnce(t *testing.T) {
-	c, stdout, _ := newCall(t, "cat", "-n")
+	c, _, _ := newCall(t, "cat", "-n")
 	r, w := io.Pipe()
-	c.stdin = r
+	out, printed := io.Pipe()
+	c.stdin, c.out = r, bufio.NewWriter(printed)
 	done := make(chan int)
-	go func() { done <- c.run() }()
-	// The reader comes back for the second part only after the first is out.
+	go func() {
+		code := c.run()
+		printed.Close()
+		done <- code
+	}()
 	w.Write([]byte("one\n"))
-	w.Write([]byte("tw"))
-	if got := stdout.String(); got != "     1\tone\n" {
-		t.Errorf("printed %q before the pipe went on", got)
+	first := make([]byte, 64)
+	if n, err := out.Read(first); err != nil || string(first[:n]) != "     1\tone\n" {
+		t.Errorf("printed %q, %v before the pipe went on", first[:n], err)
 	}
+	w.Write([]byte("tw"))
 	w.Close()
+	if rest, err := io.ReadAll(out); err != nil || string(rest) != "     2\ttw" {
+		t.Errorf("%q, %v", rest, err)
+	}
 	if code := <-done; code != 0 {
 		t.Error(code)
-	}
-	if got := stdout.String(); got != "     1\tone\n     2\ttw" {
-		t.Errorf("%q", got)
 	}
 }
