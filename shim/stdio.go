@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/containerd/console"
@@ -22,11 +21,10 @@ import (
 
 // stdio owns the standard streams of one process.
 //
-// The process reads and writes the FIFOs of containerd itself: no copy, no
-// goroutine and no byte held in the shim. The shim keeps every output FIFO open
-// for reading until the task is deleted, so that a daemon which is away costs the
-// guest neither EPIPE nor the lines that it wrote meanwhile, and that of the
-// input for writing until CloseIO.
+// The process writes into the FIFOs of containerd itself: no copy, no goroutine
+// and no byte held in the shim. The shim keeps every output FIFO open for
+// reading until the task is deleted, so that a daemon which is away costs the
+// guest neither EPIPE nor the lines that it wrote meanwhile.
 type stdio struct {
 	// child is what the process inherits as 0, 1 and 2.
 	child [3]*os.File
@@ -38,8 +36,8 @@ type stdio struct {
 	// nil where the process writes to the reader itself.
 	copied chan struct{}
 
-	mu    sync.Mutex
-	stdin *os.File // the input FIFO's write end; nil once closed
+	// stdin is the path of the input FIFO, if there is one.
+	stdin string
 }
 
 // openStdio opens what the paths or URIs of a CreateTaskRequest name. The
@@ -58,33 +56,58 @@ func openStdio(ctx context.Context, id, stdin, stdout, stderr string) (_ *stdio,
 	return s, s.openInput(stdin)
 }
 
-// openInput opens the FIFO for the guest to read, and once more for writing: it
-// reads as ended when the client has closed its end and CloseIO was called, in
-// either order, and never before the client has come. runc's shim does the same.
+// openInput copies the FIFO to the guest through a pipe. The FIFO itself would
+// not do: it reads as ended before its first writer has come. The guest's input
+// ends when the last writer has closed; CloseIO is for clients that never come.
 func (s *stdio) openInput(path string) error {
 	if path == "" {
 		var err error
 		s.child[0], err = os.Open(os.DevNull)
 		return err
 	}
-	// Opened for both directions a FIFO waits for nobody (fifo(7)), and with
-	// both there the other opens do not wait either.
-	both, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	in, err := openInputFifo(path)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
-	defer unix.Close(both)
-	r, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	s.stdin = path
+	s.kept = append(s.kept, in)
+	r, w, err := os.Pipe()
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return fmt.Errorf("make stdin pipe: %w", err)
 	}
-	s.child[0] = os.NewFile(uintptr(r), path)
-	w, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	s.stdin = os.NewFile(uintptr(w), path)
+	s.child[0] = r
+	go func() {
+		// Ends with the last writer, when the guest has closed its end, or when
+		// close closes in.
+		defer w.Close()
+		defer in.Close()
+		if awaitWriter(in) == nil {
+			_, _ = io.Copy(w, in)
+		}
+	}()
 	return nil
+}
+
+// openInputFifo opens a FIFO for reading and waits for nobody.
+func openInputFifo(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// awaitWriter returns when the FIFO has or had a writer: until then poll(2) says
+// nothing of it, while read(2) says that it has ended.
+func awaitWriter(in *os.File) error {
+	raw, err := in.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n != 0 || err != nil && err != unix.EINTR
+	})
 }
 
 func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) error {
@@ -252,22 +275,27 @@ func (s *stdio) started() {
 	}
 }
 
-// closeInput ends the guest's standard input. A terminal has no end: there the
-// client types ^D.
+// closeInput ends the guest's standard input as soon as no client has it open:
+// what is on its way is not lost. A terminal has no end: there the client types
+// ^D.
 func (s *stdio) closeInput() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stdin == nil {
+	if s.stdin == "" {
 		return nil
 	}
-	err := s.stdin.Close()
-	s.stdin = nil
-	return err
+	// A writer that comes and goes is the last one if no client has come, and
+	// changes nothing if one has.
+	fd, err := unix.Open(s.stdin, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == unix.ENXIO || err == unix.ENOENT {
+		return nil // it ended before
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: s.stdin, Err: err}
+	}
+	return unix.Close(fd)
 }
 
 // close releases everything. The process must have ended.
 func (s *stdio) close() {
-	_ = s.closeInput()
 	if s.copied != nil {
 		select {
 		case <-s.copied:

@@ -122,9 +122,10 @@ func TestOutputIsBlockingForTheGuest(t *testing.T) {
 	}
 }
 
-func TestInputEndsWhenItsWriterAndCloseIOHaveEndedIt(t *testing.T) {
+func TestInputEndsWithItsLastWriterWheneverCloseIOComes(t *testing.T) {
 	const text = 100_000 // more than a pipe holds
 	for name, end := range map[string]func(s *stdio, writer *os.File){
+		"no CloseIO":       func(s *stdio, writer *os.File) { writer.Close() },
 		"the writer first": func(s *stdio, writer *os.File) { writer.Close(); _ = s.closeInput() },
 		"CloseIO first":    func(s *stdio, writer *os.File) { _ = s.closeInput(); writer.Close() },
 	} {
@@ -149,6 +150,21 @@ func TestInputEndsWhenItsWriterAndCloseIOHaveEndedIt(t *testing.T) {
 				t.Errorf("read %d bytes, %v", len(b), err)
 			}
 		})
+	}
+}
+
+func TestCloseIOEndsAnInputWithoutAWriter(t *testing.T) {
+	s, err := openStdio(context.Background(), "c", makeFifo(t, "in"), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	defer s.started()
+	if err := s.closeInput(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(s.child[0]); err != nil || len(b) != 0 {
+		t.Errorf("read %d bytes, %v", len(b), err)
 	}
 }
 

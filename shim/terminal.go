@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/console"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/fifo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -65,15 +64,17 @@ func (s *stdio) connectTerminal(ctx context.Context, stdin, stdout string) error
 	if stdin == "" {
 		return nil
 	}
-	in, err := fifo.OpenFifo(context.WithoutCancel(ctx), stdin, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	in, err := openInputFifo(stdin)
 	if err != nil {
-		return fmt.Errorf("open stdin %s: %w", stdin, err)
+		return err
 	}
 	s.kept = append(s.kept, in)
 	go func() {
-		// Ends when the client closes its end or close closes in.
-		_, _ = io.Copy(s.terminal, in)
-		in.Close()
+		// Ends when the last client closes its end or close closes in.
+		defer in.Close()
+		if awaitWriter(in) == nil {
+			_, _ = io.Copy(s.terminal, in)
+		}
 	}()
 	return nil
 }
