@@ -57,7 +57,7 @@ func TestProgramOfCtrRunSeesItsSandbox(t *testing.T) {
 		for key, want := range map[string]string{
 			"CapBnd": "00000000a80425fb", "CapEff": "00000000a80425fb", "CapPrm": "00000000a80425fb",
 			"CapInh": "0000000000000000", "CapAmb": "0000000000000000", "NoNewPrivs": "1",
-			"SigBlk": "0000000000000000", "SigIgn": "0000000000000000",
+			"SigBlk": "0000000000000000",
 		} {
 			if v.Status[key] != want {
 				t.Errorf("%s is %s, want %s", key, v.Status[key], want)

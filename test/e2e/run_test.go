@@ -98,14 +98,14 @@ func TestRelativePathsStartAtTheWorkingDirectory(t *testing.T) {
 				"/app/go.wasm":     guestBinary(t, "probe-go"),
 				"/app/rust.wasm":   guestBinary(t, "probe-rust"),
 				"/data/d/note.txt": []byte("a note\n"),
-				"/note.txt":        []byte("another note\n"),
+				"/etc/note.txt":    []byte("another note\n"),
 			},
 			Entrypoint: []string{"/app/c.wasm"}, WorkingDir: "/data/d",
 		})
 		for _, module := range []string{"/app/c.wasm", "/app/go.wasm", "/app/rust.wasm"} {
 			got := h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, ref, h.NewID("cwd"), module, "read", "note.txt")
 			want(t, got, 0, "a note\n", "")
-			got = h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, ref, h.NewID("cwd"), module, "read", "/note.txt")
+			got = h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, ref, h.NewID("cwd"), module, "read", "/etc/note.txt")
 			want(t, got, 0, "another note\n", "")
 		}
 		got := h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, ref, h.NewID("cwd"), "/app/go.wasm", "cwd")
