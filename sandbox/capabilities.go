@@ -58,11 +58,11 @@ func (c *Config) capabilities(spec *specs.LinuxCapabilities) {
 // consistent removes what capset(2) and prctl(PR_CAP_AMBIENT_RAISE) would fail
 // on: an effective capability must be permitted, an inheritable one must be
 // in the bounding set, an ambient one must be permitted and inheritable.
-func (c Capabilities) consistent() Capabilities {
-	c.Effective &= c.Permitted
-	c.Inheritable &= c.Bounding
-	c.Ambient &= c.Permitted & c.Inheritable
-	return c
+func (want Capabilities) consistent() Capabilities {
+	want.Effective &= want.Permitted
+	want.Inheritable &= want.Bounding
+	want.Ambient &= want.Permitted & want.Inheritable
+	return want
 }
 
 // grantable says whether the bounding set of this process, which the init

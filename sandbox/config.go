@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/internal/seccomp"
 )
 
 // Config is what the init needs to build one container's sandbox. FromSpec
@@ -60,6 +61,8 @@ type Config struct {
 	ReadonlyPaths []string `json:"readonlyPaths,omitempty"`
 	// MountLabel is the SELinux context of the file systems that are made.
 	MountLabel string `json:"mountLabel,omitempty"`
+	// Hooks is nil when the init has nothing to do for any.
+	Hooks *Hooks `json:"hooks,omitempty"`
 	// Cwd is an absolute path in the container; it is made when missing, as
 	// runc makes it.
 	Cwd string `json:"cwd"`
@@ -76,6 +79,9 @@ type Config struct {
 	Capabilities Capabilities `json:"capabilities"`
 	// NoNewPrivileges is prctl(PR_SET_NO_NEW_PRIVS).
 	NoNewPrivileges bool `json:"noNewPrivileges,omitempty"`
+	// Seccomp is the compiled profile, loaded as the last thing before the
+	// program is executed.
+	Seccomp *seccomp.Filter `json:"seccomp,omitempty"`
 	// Rlimits are set as they are.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 	// OOMScoreAdj is written when not nil.
@@ -111,7 +117,7 @@ type Namespace struct {
 // config.json. Fields that belong to others (process.args and process.env,
 // linux.resources, linux.cgroupsPath, annotations) are not looked at. It reads
 // the host: namespaces behind paths and the security modules must be there.
-func FromSpec(spec *specs.Spec, rootfs string, argv []string) (*Config, error) {
+func FromSpec(spec *specs.Spec, rootfs string, argv []string, options ...Option) (*Config, error) {
 	if spec == nil || spec.Process == nil {
 		return nil, invalid("process is not set, so there is nothing to run; set process.args and process.cwd")
 	}
@@ -128,6 +134,9 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string) (*Config, error) {
 		return nil, err
 	}
 	c := &Config{Rootfs: filepath.Clean(rootfs), Argv: argv}
+	for _, o := range options {
+		o(c)
+	}
 	if spec.Root != nil {
 		c.ReadonlyRoot = spec.Root.Readonly
 	}
@@ -136,7 +145,7 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string) (*Config, error) {
 		linux = &specs.Linux{}
 	}
 	for _, step := range []func(*specs.Spec, *specs.Linux) error{
-		c.namespaces, c.sysctls, c.mounts, c.devices, c.process, c.labels,
+		c.hooks, c.namespaces, c.sysctls, c.mounts, c.devices, c.process, c.labels, c.seccomp,
 	} {
 		if err := step(spec, linux); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@
 // handed as a descriptor. What the spec asks and this package does not do is
 // refused by name, never ignored; docs/oci-spec.md lists every field. Cgroups
 // are the business of sandbox/cgroup. It knows nothing of Wasm and imports only
-// the standard library, runtime-spec, golang.org/x/sys and internal/control,
-// because it is linked into every container's process.
+// the standard library, runtime-spec, golang.org/x/sys, internal/control and its
+// own compiler of seccomp profiles, because it is linked into every container's
+// process; what only the shim calls is not.
 package sandbox

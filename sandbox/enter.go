@@ -97,7 +97,7 @@ func (c *Config) writeProc() error {
 			return invalid("linux.sysctl: set %s to %q: %w", s.Key, s.Value, err)
 		}
 	}
-	return c.writeLabels()
+	return nil
 }
 
 // writeFile writes in one call, as files of /proc want it.

@@ -3,11 +3,13 @@ package sandbox
 import (
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -96,6 +98,11 @@ type sandboxTest struct {
 	// holes leaves out the descriptors of the workload, the module and the
 	// cache.
 	holes bool
+	// options are FromSpec's.
+	options []Option
+	// atHooks is called when the init waits for the hooks of the runtime; its
+	// error ends the attempt.
+	atHooks func(pid int) error
 }
 
 func newRootfs(t testing.TB) string {
@@ -121,7 +128,7 @@ func (s *sandboxTest) run(t testing.TB, spec *specs.Spec) (*view, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := FromSpec(spec, s.rootfs, []string{"wasm-runner", "probe", string(w)})
+	c, err := FromSpec(spec, s.rootfs, []string{"wasm-runner", "probe", string(w)}, s.options...)
 	if err != nil {
 		return nil, err
 	}
@@ -193,12 +200,22 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		t.Error(err)
 	}
 	configW.Close()
+	if c.AwaitsHooks() {
+		if err := s.hooks(ours, cmd.Process.Pid); err != nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			return nil, err
+		}
+	}
 	out, err := io.ReadAll(outR)
 	if err != nil {
 		t.Error(err)
 	}
 	report := control.Receive(ours)
 	if err := cmd.Wait(); err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Sys().(syscall.WaitStatus).Signaled() {
+			return nil, err
+		}
 		if report == io.ErrUnexpectedEOF {
 			t.Fatalf("the init died without a report: %v, %s", err, out)
 		}
@@ -211,6 +228,17 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		t.Errorf("the program runs, but the init reported %v", report)
 	}
 	return out, nil
+}
+
+// hooks does what the shim does when an init awaits it.
+func (s *sandboxTest) hooks(socket *os.File, pid int) error {
+	if err := control.Receive(socket); err != nil {
+		return err
+	}
+	if err := s.atHooks(pid); err != nil {
+		return err
+	}
+	return control.SendStart(socket)
 }
 
 // mustRun is run for specs that work.

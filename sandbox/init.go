@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -91,6 +92,9 @@ func (c *Config) surround() error {
 		if err := c.writeProc(); err != nil {
 			return err
 		}
+		if err := c.writeLabels(); err != nil {
+			return err
+		}
 		return enterContainer()
 	}
 	if err := c.enterNamespaces(); err != nil {
@@ -133,6 +137,16 @@ func passed(fd int) bool {
 		return true
 	}
 	return false
+}
+
+// inherited are the descriptors beside stdio that the program gets.
+func inherited() (fds []int) {
+	for fd := 3; fd <= control.ContainerFD; fd++ {
+		if passed(fd) {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
 }
 
 // closeOnExec marks every other descriptor that was inherited. A leaked one
@@ -207,7 +221,7 @@ func cStrings(ss []string) ([]*byte, error) {
 	return ps, nil
 }
 
-// descriptor writes without the poller of package os, which would open
+// descriptor reads and writes without the poller of package os, which would open
 // descriptors of its own.
 type descriptor int
 
@@ -223,6 +237,21 @@ func (d descriptor) Write(b []byte) (int, error) {
 			return done, err
 		case done == len(b):
 			return done, nil
+		}
+	}
+}
+
+func (d descriptor) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(d), b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
 		}
 	}
 }

@@ -66,6 +66,27 @@ type wish struct {
 	// Read and List are paths whose content is wanted, Write paths to create
 	// a file at, Open paths to open for writing without creating them.
 	Read, List, Write, Open []string
+	// Describe are paths whose type, permissions and owner are wanted.
+	Describe []string
+	// Calls are the names of system calls to make, see systemCalls.
+	Calls []string
+}
+
+// systemCalls are without effect on whoever is allowed to make them.
+var systemCalls = map[string]func() (uintptr, uintptr, unix.Errno){
+	"keyctl": func() (uintptr, uintptr, unix.Errno) {
+		return unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0)
+	},
+	"getpriority": func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(unix.SYS_GETPRIORITY, 0, 0, 0) },
+	"personality 0xffffffff": func() (uintptr, uintptr, unix.Errno) {
+		return unix.RawSyscall(unix.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	},
+	"personality 4": func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(unix.SYS_PERSONALITY, 4, 0, 0) },
+	"unshare": func() (uintptr, uintptr, unix.Errno) {
+		return unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_FILES, 0, 0)
+	},
+	"10000": func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(10000, 0, 0, 0) },
+	"x32":   func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(unix.SYS_GETPID|0x40000000, 0, 0, 0) },
 }
 
 // view is what the probe sees, as JSON on its stdout.
@@ -157,6 +178,7 @@ func probe() {
 		}
 	}
 	try(&v, w)
+	makeCalls(&v, w.Calls)
 	if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
 		panic(err)
 	}
@@ -178,12 +200,25 @@ func try(v *view, w wish) {
 	for _, p := range w.Write {
 		v.Tried["write "+p] = outcome("", os.WriteFile(p, []byte("probe"), 0o666))
 	}
+	for _, p := range w.Describe {
+		v.Tried["describe "+p] = describe(p)
+	}
 	for _, p := range w.Open {
 		f, err := os.OpenFile(p, os.O_WRONLY, 0)
 		if err == nil {
 			f.Close()
 		}
 		v.Tried["open "+p] = outcome("", err)
+	}
+}
+
+func makeCalls(v *view, names []string) {
+	for _, name := range names {
+		if _, _, e := systemCalls[name](); e != 0 {
+			v.Tried["call "+name] = unix.ErrnoName(e)
+		} else {
+			v.Tried["call "+name] = "ok"
+		}
 	}
 }
 

@@ -127,7 +127,8 @@ func (r *root) fresh(m *Mount) error {
 		return err
 	}
 	label := m.Type == "mqueue" && r.config.MountLabel != ""
-	if !late && !label && len(m.Propagation) == 0 {
+	fill := m.CopyUp && !made
+	if !late && !label && !fill && len(m.Propagation) == 0 {
 		return nil
 	}
 	top, err := r.top(t, m.Destination, at)
@@ -138,6 +139,11 @@ func (r *root) fresh(m *Mount) error {
 		r.late = append(r.late, top)
 	} else {
 		defer unix.Close(top)
+	}
+	if fill {
+		if err := copyUp(at, top); err != nil {
+			return fmt.Errorf("copy what the image has there: %w", err)
+		}
 	}
 	if label {
 		if err := unix.Setxattr(magic(top), "security.selinux", []byte(r.config.MountLabel), 0); err != nil {

@@ -23,6 +23,8 @@ type Mount struct {
 	// Bind mounts Source, Recursive also what is mounted below it.
 	Bind      bool `json:"bind,omitempty"`
 	Recursive bool `json:"recursive,omitempty"`
+	// CopyUp fills a tmpfs with what the image has at its destination.
+	CopyUp bool `json:"copyUp,omitempty"`
 	// Flags are those of mount(2) for a new file system.
 	Flags uintptr `json:"flags,omitempty"`
 	// Data are the options of the file system itself.

@@ -98,7 +98,7 @@ func propagation(word string) (uintptr, bool) {
 // MountOptions returns every word that FromSpec understands in
 // mounts[].options, sorted, for the features that the shim advertises.
 func MountOptions() []string {
-	words := []string{"bind", "rbind"}
+	words := []string{"bind", "rbind", "tmpcopyup"}
 	for _, o := range options() {
 		words = append(words, o.name)
 		if o.kind == perMount || o.kind == accessTime {
@@ -155,6 +155,13 @@ func (m *Mount) parseOptions(index int, words []string) (data []string, err erro
 		if w == "bind" || w == "rbind" || w == "" {
 			continue
 		}
+		if w == "tmpcopyup" {
+			if m.Type != "tmpfs" || m.Bind {
+				return nil, invalid("mounts[%d].options of %s has %q, which is for a tmpfs alone; remove it", index, m.Destination, w)
+			}
+			m.CopyUp = true
+			continue
+		}
 		if hint := refusedOption(w); hint != "" {
 			return nil, invalid("mounts[%d].options of %s has %q, but %s; remove it", index, m.Destination, w, hint)
 		}
@@ -195,8 +202,6 @@ func refusedOption(word string) string {
 	switch word {
 	case "idmap", "ridmap":
 		return "id-mapped mounts are not made for Wasm containers yet"
-	case "tmpcopyup":
-		return "the contents of an image are not copied into a tmpfs"
 	case "remount":
 		return "a container's mounts are made once"
 	}

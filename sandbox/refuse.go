@@ -28,9 +28,6 @@ func refuse(spec *specs.Spec) error {
 			return invalid("%s is set, but %s; remove it", f.path, f.hint)
 		}
 	}
-	if err := refuseHooks(spec.Hooks); err != nil {
-		return err
-	}
 	if err := refuseProcess(spec.Process); err != nil {
 		return err
 	}
@@ -56,37 +53,12 @@ func refuseProcess(p *specs.Process) error {
 	return nil
 }
 
-func refuseHooks(h *specs.Hooks) error {
-	if h == nil {
-		return nil
-	}
-	for _, f := range []struct {
-		path  string
-		hooks []specs.Hook
-	}{
-		//lint:ignore SA1019 a spec may still carry the deprecated field
-		{"hooks.prestart", h.Prestart},
-		{"hooks.createRuntime", h.CreateRuntime},
-		{"hooks.createContainer", h.CreateContainer},
-		{"hooks.startContainer", h.StartContainer},
-		{"hooks.poststart", h.Poststart},
-		{"hooks.poststop", h.Poststop},
-	} {
-		if len(f.hooks) > 0 {
-			return invalid("%s is set (%s), but hooks are not run for Wasm containers; remove it or whatever injects it, such as a CDI device", f.path, f.hooks[0].Path)
-		}
-	}
-	return nil
-}
-
 func refuseLinux(l *specs.Linux) error {
 	switch {
 	case len(l.UIDMappings) > 0:
 		return invalid("linux.uidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
 	case len(l.GIDMappings) > 0:
 		return invalid("linux.gidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
-	case filters(l.Seccomp):
-		return invalid("linux.seccomp is set, but seccomp profiles are not applied to Wasm containers yet; remove it or use the profile Unconfined")
 	case present(l.IntelRdt):
 		return invalid("linux.intelRdt is set, but Intel RDT is not applied to Wasm containers; remove it")
 	case present(l.MemoryPolicy):
@@ -99,11 +71,6 @@ func refuseLinux(l *specs.Linux) error {
 		return invalid("linux.netDevices is set, but network devices are not moved into Wasm containers; remove it or use CNI")
 	}
 	return nil
-}
-
-// filters says whether a profile forbids or changes anything.
-func filters(s *specs.LinuxSeccomp) bool {
-	return s != nil && (s.DefaultAction != specs.ActAllow || len(s.Syscalls) > 0)
 }
 
 // present says whether a pointer leads to a structure that says anything.

@@ -37,6 +37,9 @@ func (c *Config) buildRoot() error {
 			return err
 		}
 	}
+	if err := r.runHooks(); err != nil {
+		return err
+	}
 	// runc makes it, and images in the field have come to depend on that.
 	cwd, _, err := r.mkdirAll(c.Cwd, 0o755)
 	if err != nil {
@@ -60,6 +63,11 @@ func (c *Config) buildRoot() error {
 		if err := r.reopenNull(); err != nil {
 			return err
 		}
+	}
+	// After the hooks, which would inherit the labels, and while the host's /proc
+	// is there.
+	if err := c.writeLabels(); err != nil {
+		return err
 	}
 	if err := r.pivot(); err != nil {
 		return err

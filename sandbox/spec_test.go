@@ -91,9 +91,16 @@ func TestRefusals(t *testing.T) {
 		{"linux.gidMappings", func(s *specs.Spec) { s.Linux.GIDMappings = []specs.LinuxIDMapping{{Size: 1}} }},
 		{"linux.timeOffsets", func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {}} }},
 		{"linux.netDevices", func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth1": {}} }},
-		{"linux.seccomp", func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno} }},
-		{"linux.seccomp", func(s *specs.Spec) {
-			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{}}}
+		{"linux.seccomp does not allow execveat,", func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno} }},
+		{"linux.seccomp does not allow execveat, which", func(s *specs.Spec) {
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"execveat"}, Action: specs.ActErrno}}}
+		}},
+		{"linux.seccomp does not allow capset, which", func(s *specs.Spec) {
+			s.Process.NoNewPrivileges = false
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"capset"}, Action: specs.ActErrno}}}
+		}},
+		{"linux.seccomp.syscalls[0].names", func(s *specs.Spec) {
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Action: specs.ActErrno}}}
 		}},
 		{"linux.intelRdt", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "x"} }},
 		{"linux.memoryPolicy", func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind} }},
@@ -230,6 +237,7 @@ func TestMountOptions(t *testing.T) {
 		{"rro,sync,defaults", Mount{Flags: unix.MS_RDONLY | unix.MS_SYNCHRONOUS}},
 		{"rprivate,shared", Mount{Propagation: []uintptr{unix.MS_PRIVATE | unix.MS_REC, unix.MS_SHARED}}},
 		{"rbind,ro,nosuid", Mount{Bind: true, Recursive: true, Attr: Attr{Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID}}},
+		{"tmpcopyup,ro", Mount{CopyUp: true, Flags: unix.MS_RDONLY}},
 		{"bind,ro,rw", Mount{Bind: true, Attr: Attr{Clear: unix.MOUNT_ATTR_RDONLY}}},
 		{"bind,noatime", Mount{Bind: true, Attr: Attr{Set: unix.MOUNT_ATTR_NOATIME, Clear: atime}}},
 		{"bind,noatime,strictatime", Mount{Bind: true, Attr: Attr{Set: unix.MOUNT_ATTR_STRICTATIME, Clear: atime}}},
@@ -300,10 +308,12 @@ func TestConfigSurvivesTheWayToTheInit(t *testing.T) {
 		s.Process.OOMScoreAdj = &score
 		s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
 		s.Process.User.AdditionalGids = []uint32{1}
+		s.Linux.Seccomp = deny(specs.ActErrno, "getpriority")
+		s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{script("true")}, CreateContainer: []specs.Hook{script("true")}}
 		s.Linux.Namespaces[0].Path = "/proc/1/ns/pid"
 		s.Linux.Namespaces[1].Path = "/proc/1/ns/ipc"
 		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/d", Source: "/s", Options: []string{"rbind", "rro", "rslave", "noexec"}})
-	}), "/rootfs", []string{"x"})
+	}), "/rootfs", []string{"x"}, WithHooks(specs.State{ID: "c1", Bundle: "/b"}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,41 @@ func (c *Config) becomeUser(cwd int) error {
 		return err
 	}
 	unix.Umask(int(c.Umask))
+	switch {
+	case c.Seccomp == nil:
+		return want.apply()
+	case c.NoNewPrivileges:
+		if err := want.apply(); err != nil {
+			return err
+		}
+		return c.loadSeccomp()
+	}
+	// Without no_new_privs only CAP_SYS_ADMIN may load a filter, which then has
+	// to let the rest pass; FromSpec has made sure.
+	if err := raiseAll(); err != nil {
+		return err
+	}
+	if err := c.loadSeccomp(); err != nil {
+		return err
+	}
 	return want.apply()
+}
+
+// raiseAll makes effective again what is permitted still: to become another
+// user cleared it.
+func raiseAll() error {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&h, &sets[0]); err != nil {
+		return fmt.Errorf("read the capabilities of the init: %w", err)
+	}
+	for i := range sets {
+		sets[i].Effective = sets[i].Permitted
+	}
+	if err := unix.Capset(&h, &sets[0]); err != nil {
+		return fmt.Errorf("raise the capabilities of the init: %w", err)
+	}
+	return nil
 }
 
 // checkCwd makes sure that the working directory is beneath the root: the
