@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	gorunc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
@@ -31,6 +32,10 @@ type container struct {
 	// sharedPID: the container lives in a pid namespace that outlives its
 	// init, so its other processes do too unless they are killed.
 	sharedPID bool
+
+	hooks *hooks
+	// seccomp is the profile of every process; nil when there is none.
+	seccomp *specs.LinuxSeccomp
 
 	// options are the runtime options of its Create.
 	options *Options
@@ -73,10 +78,21 @@ func (c *container) process(execID string) (*process, error) {
 // start releases the guest.
 //
 // Errors: errdefs.ErrFailedPrecondition when it was started before or has ended.
-func (c *container) start() error {
-	return c.init.release(func() {
+func (c *container) start(ctx context.Context) error {
+	err := c.init.release(func() {
 		c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(c.init.pid())})
 	})
+	if err != nil {
+		return err
+	}
+	if err := c.hooks.started(ctx, c.init.pid()); err != nil {
+		// runtime-spec, runtime.md, "Lifecycle": a failure stops the container.
+		if killErr := c.init.signal(unix.SIGKILL); !errdefs.IsNotFound(killErr) {
+			err = errors.Join(err, killErr)
+		}
+		return err
+	}
+	return nil
 }
 
 // kill sends sig to one process, or with all to every process of the container.
@@ -121,6 +137,7 @@ func (c *container) delete(ctx context.Context) error {
 	if err := c.release(); err != nil {
 		return err
 	}
+	c.hooks.stopped(ctx)
 	c.deleted = true
 	c.events.send(&eventstypes.TaskDelete{
 		ContainerID: c.id,

@@ -83,6 +83,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		bundle:    r.Bundle,
 		events:    s.events,
 		sharedPID: !hasOwnPIDNamespace(spec),
+		hooks:     newHooks(spec, r.ID, r.Bundle),
 		options:   options,
 		init:      newProcess(),
 		execs:     make(map[string]*process),
@@ -91,7 +92,15 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if mounted {
 		c.rootfs = rootfs
 	}
-	config, err := sandbox.FromSpec(spec, rootfs, runnerArgs("guest", target.Workload))
+	undo.push(func() {
+		if c.hooks.ran {
+			c.hooks.stopped(ctx)
+		}
+	})
+	if spec.Linux != nil {
+		c.seccomp = spec.Linux.Seccomp
+	}
+	config, err := sandbox.FromSpec(spec, rootfs, runnerArgs("guest", target.Workload), sandbox.WithHooks(c.hooks.state))
 	if err != nil {
 		return nil, nil, classify(err)
 	}

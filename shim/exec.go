@@ -81,6 +81,10 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 	if err != nil {
 		return classify(err)
 	}
+	// A filter is inherited, and this process is no child of the init.
+	if err := config.ApplySeccomp(c.seccomp); err != nil {
+		return classify(err)
+	}
 	config.Env = runnerEnv()
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", c.id).WithField("exec", p.execID).Warn(warning)

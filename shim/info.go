@@ -51,13 +51,14 @@ func runtimeFeatures() *features.Features {
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
 		MountOptions:  sandbox.MountOptions(),
+		Hooks:         sandbox.HookNames(),
 		Linux: &features.Linux{
 			Namespaces: []string{
 				string(specs.CgroupNamespace), string(specs.IPCNamespace), string(specs.MountNamespace),
 				string(specs.NetworkNamespace), string(specs.PIDNamespace), string(specs.UTSNamespace),
 			},
 			Cgroup:          &features.Cgroup{V1: &yes, V2: &yes},
-			Seccomp:         &features.Seccomp{Enabled: &no},
+			Seccomp:         sandbox.SeccompFeatures(),
 			Apparmor:        &features.Apparmor{Enabled: &yes},
 			Selinux:         &features.Selinux{Enabled: &yes},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &no}},

@@ -86,6 +86,17 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err := sendConfig(configWrite, l.config); err != nil {
 		return err
 	}
+	if l.config.AwaitsHooks() {
+		if err := awaitReport(ctx, p, c.cgroup, l.workload.Module); err != nil {
+			return err
+		}
+		if err := c.hooks.created(ctx, p.pid()); err != nil {
+			return err
+		}
+		if err := control.SendStart(p.control); err != nil {
+			return fmt.Errorf("let the sandbox's init go on after the hooks: %w", err)
+		}
+	}
 	return awaitReport(ctx, p, c.cgroup, l.workload.Module)
 }
 

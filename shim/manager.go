@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
@@ -50,7 +51,7 @@ func (bootManager) Stop(ctx context.Context, id string) (ctrshim.StopStatus, err
 	var status ctrshim.StopStatus
 	switch {
 	case r != nil:
-		status, err = stopWasm(bundle, r)
+		status, err = stopWasm(ctx, bundle, r)
 	case isNative(bundle):
 		status, err = runcmanager.NewShimManager(RuntimeName).Stop(ctx, id)
 	default:
@@ -71,7 +72,7 @@ func isNative(bundle string) bool {
 	return err == nil
 }
 
-func stopWasm(bundle string, r *record) (ctrshim.StopStatus, error) {
+func stopWasm(ctx context.Context, bundle string, r *record) (ctrshim.StopStatus, error) {
 	cg, err := cgroup.Load(r.Cgroup)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return ctrshim.StopStatus{}, fmt.Errorf("load cgroup %s: %w", r.Cgroup, err)
@@ -86,6 +87,9 @@ func stopWasm(bundle string, r *record) (ctrshim.StopStatus, error) {
 	}
 	if err := unmountRootfs(bundle); err != nil {
 		return ctrshim.StopStatus{}, err
+	}
+	if spec, err := oci.ReadSpec(bundle); err == nil {
+		newHooks(spec, filepath.Base(bundle), bundle).stopped(ctx)
 	}
 	if e, err := runc.ReadExitStatus(bundle); err == nil {
 		return ctrshim.StopStatus{Pid: e.Pid, ExitStatus: e.Status, ExitedAt: e.Timestamp}, nil

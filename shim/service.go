@@ -137,7 +137,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if p == c.init {
-		err = c.start()
+		err = c.start(ctx)
 	} else {
 		err = c.startExec(ctx, p)
 	}

@@ -19,7 +19,8 @@ const (
 	// process) reads its configuration up to EOF. The shim writes it only after
 	// the process is in its cgroup, so that nothing runs outside the limits.
 	ConfigFD = 3
-	// SocketFD is a stream socket: one Report to the shim, one start byte back.
+	// SocketFD is a stream socket: one Report to the shim, one start byte back;
+	// twice if the shim runs hooks while the init waits.
 	// When the shim dies, the process reads EOF and ends.
 	SocketFD = 4
 	// ProgramFD is the executable that the init becomes.

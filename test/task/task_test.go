@@ -428,7 +428,7 @@ func TestAFailedCreateLeavesNothing(t *testing.T) {
 		{"an unknown import", missing, nil, errdefs.ErrInvalidArgument, []string{"sock_foo", "docs/"}},
 		{"a truncated module", spin()[:20], nil, errdefs.ErrInvalidArgument, []string{"/app.wasm"}},
 		{"a missing export", spin(), args("/app.wasm#nope"), errdefs.ErrInvalidArgument, []string{"nope", "_start"}},
-		{"seccomp", spin(), func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno} }, errdefs.ErrInvalidArgument, []string{"linux.seccomp"}},
+		{"a seccomp profile without what a runner needs", spin(), func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno} }, errdefs.ErrInvalidArgument, []string{"linux.seccomp"}},
 		{"a mount whose source is missing", spin(), func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/nonexistent/source", Options: []string{"bind"}})
 		}, nil, []string{"/nonexistent/source"}},
