@@ -17,6 +17,10 @@ type Workload struct {
 	Cwd string `json:"cwd"`
 	// Preopens are the directories that the guest may use.
 	Preopens []Preopen `json:"preopens"`
+	// Listeners are addresses with ports, such as 0.0.0.0:8080, of TCP listeners
+	// that the guest finds open, for guests that cannot open their own (plain
+	// WASI preview 1). They get the descriptors after the preopens.
+	Listeners []string `json:"listeners,omitempty"`
 }
 
 // Preopen maps a directory of the process that runs the guest to a path that

@@ -33,7 +33,9 @@ type binaryInfo struct {
 
 type importInfo struct {
 	module, name string
-	kind         byte
+	// raw is the name where it lies in the binary.
+	raw  []byte
+	kind byte
 	// typ is the type index of a function.
 	typ uint32
 	// shared marks a memory that several threads use.
@@ -172,7 +174,8 @@ func checkValueType(t byte) error {
 
 func (info *binaryInfo) readImports(r *reader) error {
 	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		i := importInfo{module: r.name(), name: r.name(), kind: r.byte()}
+		i := importInfo{module: r.name(), raw: r.bytes(r.u32()), kind: r.byte()}
+		i.name = validText(i.raw)
 		switch i.kind {
 		case kindFunc:
 			i.typ = r.u32()
@@ -367,6 +370,6 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
-func (r *reader) name() string {
-	return string(bytes.ToValidUTF8(r.bytes(r.u32()), []byte("\ufffd")))
-}
+func (r *reader) name() string { return validText(r.bytes(r.u32())) }
+
+func validText(b []byte) string { return string(bytes.ToValidUTF8(b, []byte("\ufffd"))) }

@@ -80,7 +80,7 @@ func checkImports(info *binaryInfo, module string) error {
 	var way string
 	for _, i := range info.imports {
 		name := printable(i.module, maxName) + "." + printable(i.name, maxName)
-		provided, ok := wasi.Provides(i.module, i.name)
+		provided, ok := wasi.Provides(i.module, variantOf(info, &i))
 		if !ok || i.kind != kindFunc {
 			if way == "" {
 				way = wayOutOfImport(i)
@@ -143,7 +143,7 @@ func wayOutOfImport(i importInfo) string {
 	case i.kind == kindMemory && i.shared, i.module == "wasi" && i.name == "thread-spawn":
 		return "it was built with threads: " + wayOut[featureThreads]
 	case i.module == wasi.Preview1 && strings.HasPrefix(i.name, "sock_"):
-		return "WasmEdge's socket extension is not provided yet; see docs/wasm.md"
+		return "it is not one of the socket functions of WasmEdge 0.10 to 0.17; rebuild it with a current socket library, or see docs/wasm.md"
 	case i.module == wasi.Preview1:
 		return "it is not part of WASI preview 1; rebuild it with a current toolchain for wasm32-wasip1"
 	case i.module == wasi.Env && (strings.HasPrefix(i.name, "emscripten_") || strings.HasPrefix(i.name, "invoke_") || strings.HasPrefix(i.name, "__syscall") || strings.HasPrefix(i.name, "_emscripten")):
@@ -164,7 +164,7 @@ func wayOutOfImport(i importInfo) string {
 // wayOutOfSignature is what to do about a known import of the wrong type.
 func wayOutOfSignature(i importInfo) string {
 	if i.module == wasi.Preview1 && strings.HasPrefix(i.name, "sock_") {
-		return "it is WasmEdge's variant, which is not provided yet; see docs/wasm.md"
+		return "it was built with a socket library for WasmEdge before 0.10, or for another host: rebuild it with a current one, such as wasmedge_wasi_socket 0.5"
 	}
 	if i.module == wasi.Env {
 		return "it was built for another host; see docs/wasm.md"

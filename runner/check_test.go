@@ -131,7 +131,7 @@ func TestTheEnginesOwnWordsAreKept(t *testing.T) {
 
 func TestMissingImportsAreNamedWithAWayOut(t *testing.T) {
 	for _, c := range []struct{ module, name, want string }{
-		{"wasi_snapshot_preview1", "sock_open", "WasmEdge's socket extension is not provided yet"},
+		{"wasi_snapshot_preview1", "sock_close", "not one of the socket functions of WasmEdge"},
 		{"wasi_snapshot_preview1", "fd_dup", "not part of WASI preview 1"},
 		{"wasi_unstable", "fd_write", "preview 0"},
 		{"wasix_32v1", "proc_fork", "WASIX"},
@@ -190,9 +190,11 @@ func TestImportOfAnotherTypeIsRefused(t *testing.T) {
 	wantParts(t, refusal(t, m.Bytes(), oci.Workload{}, options{}),
 		"imports wasi_snapshot_preview1.fd_write as (i32) -> (i64), but this runtime provides it as (i32, i32, i32, i32) -> (i32)")
 
+	// The form of WasmEdge before 0.10.
 	m = &wasmtest.Module{}
-	m.ImportFunc("wasi_snapshot_preview1", "sock_accept", m.Type([]byte{wasmtest.I32, wasmtest.I32}, []byte{wasmtest.I32}))
-	wantParts(t, refusal(t, m.Bytes(), oci.Workload{}, options{}), "WasmEdge's variant")
+	i := wasmtest.I32
+	m.ImportFunc("wasi_snapshot_preview1", "sock_recv_from", m.Type([]byte{i, i, i, i, i, i}, []byte{i}))
+	wantParts(t, refusal(t, m.Bytes(), oci.Workload{}, options{}), "WasmEdge before 0.10")
 }
 
 func TestEntryPointMustBeCallable(t *testing.T) {

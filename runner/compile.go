@@ -49,6 +49,7 @@ func compileInto(ctx context.Context) error {
 	if err != nil {
 		return control.Errorf(control.Unavailable, "%s: directory for compiled code: %w; make it writable, or run without a cache", c.Module, err)
 	}
+	linkVariants(info)
 	_, _, err = compile(ctx, binary, info, c.Module, cache)
 	if err != nil && fromSystem(err) {
 		return control.Errorf(control.Unavailable, "%s: store compiled code: %w; free space in %s", c.Module, err, c.Dir)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -26,7 +27,7 @@ type coreProgram struct {
 	compiled wazero.CompiledModule
 	host     *wasi.Host
 	memory   *linearMemory
-	stderr   io.Writer
+	stderr   *os.File
 	// initialize tells that the reactor's entry point comes before entry.
 	initialize bool
 }
@@ -54,6 +55,7 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 			p.close(ctx)
 		}
 	}()
+	linkVariants(info)
 	p.runtime, p.compiled, err = compileCached(ctx, binary, info, w.Module, o)
 	if err != nil {
 		return nil, err
@@ -181,6 +183,7 @@ func (p *coreProgram) close(ctx context.Context) {
 	if p.runtime != nil {
 		_ = p.runtime.Close(ctx)
 	}
+	p.host.Close()
 	if p.memory != nil {
 		p.memory.Free()
 	}

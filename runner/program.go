@@ -3,8 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
+	"os"
 	"syscall"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
@@ -25,8 +25,9 @@ type program interface {
 
 // options is what a guest gets beside its description.
 type options struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	// stdin, stdout and stderr are the guest's, and a trap is printed on stderr;
+	// nil reads as empty and discards.
+	stdin, stdout, stderr *os.File
 	// cache is a directory for compiled code; empty compiles in memory.
 	cache string
 	// cacheReadOnly tells that nothing can be written there, so that it is of
@@ -38,8 +39,8 @@ type options struct {
 }
 
 // load makes a guest ready: after it only the guest itself can fail. Its error
-// is a *control.Error with the sentence for the user. The binary is not used
-// any more when it returns.
+// is a *control.Error with the sentence for the user. The binary may be changed,
+// and is not used any more when it returns.
 func load(ctx context.Context, binary []byte, w *oci.Workload, o options) (program, error) {
 	info, err := inspect(binary, w.Module)
 	if err != nil {
@@ -64,7 +65,7 @@ func Check(binary []byte, name, export string) error {
 
 // newHost prepares what the guest finds in its host.
 func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
-	c := wasi.Config{Args: w.Args, Env: w.Env, Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr}
+	c := wasi.Config{Args: w.Args, Env: w.Env, Listeners: w.Listeners, Stdin: int(o.stdin.Fd()), Stdout: int(o.stdout.Fd()), Stderr: int(o.stderr.Fd())}
 	for _, p := range w.Preopens {
 		c.Preopens = append(c.Preopens, wasi.Preopen{Host: p.Host, Guest: p.Guest, ReadOnly: p.ReadOnly})
 	}
@@ -75,7 +76,7 @@ func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, control.Errorf(control.NotFound, "%s: %w; create it in the image, or mount a volume there", w.Module, err)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, control.Errorf(control.InvalidArgument, "%s: %w; let the container's user enter it", w.Module, err)
+		return nil, control.Errorf(control.InvalidArgument, "%s: %w; give the container's user the right to do that", w.Module, err)
 	}
 	return nil, control.Errorf(control.InvalidArgument, "%s: %w; correct the container's configuration", w.Module, err)
 }

@@ -2,7 +2,7 @@ package runner
 
 import (
 	"context"
-	"io"
+	"os"
 
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
@@ -14,13 +14,14 @@ type Options struct {
 	CacheDir string
 	// Stdin, Stdout and Stderr are the guest's; nil reads as empty and discards.
 	// A trap is printed on Stderr.
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
+	Stdin, Stdout, Stderr *os.File
 }
 
 // Run runs a module in the calling process, without a sandbox, and returns the
 // guest's exit code in its full 32 bits; a trap is ExitTrap. An error is a
 // *control.Error with one sentence about why the guest did not run.
+//
+// The module may be changed; it must not be used again.
 //
 // The guest cannot be interrupted by the context: end the process for that.
 func Run(ctx context.Context, module []byte, w *oci.Workload, o Options) (exitCode uint32, err error) {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"unicode/utf16"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+	"golang.org/x/sys/unix"
 )
 
 // Env is the import module in which compilers put what their own runtime
@@ -33,20 +32,13 @@ var env = map[string]struct {
 // abortExitCode is what every AssemblyScript host exits with on abort.
 const abortExitCode = 255
 
-func (h *Host) instantiateEnv(ctx context.Context, r wazero.Runtime, names []string) error {
-	b := r.NewHostModuleBuilder(Env)
-	for _, name := range names {
-		f, ok := env[name]
-		if !ok {
-			return fmt.Errorf("no function %s", name)
-		}
-		s := decode(f.signature)
-		b = b.NewFunctionBuilder().WithGoModuleFunction(
-			api.GoModuleFunc(func(_ context.Context, m api.Module, stack []uint64) { f.call(h, m, stack) }),
-			s.Params, s.Results).Export(name)
+// function returns what an import does.
+func (h *Host) function(module, name string) (api.GoModuleFunc, bool) {
+	if module == Preview1 {
+		return h.preview1.Function(name)
 	}
-	_, err := b.Instantiate(ctx)
-	return err
+	f, ok := env[name]
+	return func(_ context.Context, m api.Module, stack []uint64) { f.call(h, m, stack) }, ok
 }
 
 // abort prints AssemblyScript's message, file, line and column, and exits.
@@ -72,11 +64,10 @@ func (h *Host) seed(_ api.Module, stack []uint64) {
 }
 
 func (h *Host) printf(format string, args ...any) {
-	if h.config.Stderr == nil {
-		return
+	if h.config.Stderr >= 0 {
+		// In one write, so that lines of several writers stay whole.
+		_, _ = unix.Write(h.config.Stderr, fmt.Appendf(nil, format, args...))
 	}
-	// In one write, so that lines of several writers stay whole.
-	_, _ = io.WriteString(h.config.Stderr, fmt.Sprintf(format, args...))
 }
 
 // maxText bounds what one message may print, in bytes of UTF-16.

@@ -2,14 +2,17 @@ package wasi
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"os"
-	"runtime"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/descriptor"
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/preview1"
 )
 
 // Config is what one guest finds in its host.
@@ -20,17 +23,41 @@ type Config struct {
 	Env []string
 	// Preopens become the guest's descriptors from 3 on, in order.
 	Preopens []Preopen
-	// Stdin, Stdout and Stderr are the guest's descriptors 0, 1 and 2; nil reads
-	// as empty and discards what is written.
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
+	// Listeners are addresses with ports, such as 0.0.0.0:8080 or [::]:8080, on
+	// which TCP listeners wait for guests that cannot make their own. They become
+	// the descriptors after the preopens, in order: wasi-libc and Go stop looking
+	// for preopens at the first descriptor that is none. Guests that have some
+	// find in their environment, unless it says otherwise, LISTEN_FDS with the
+	// number of listeners and WASI_LISTEN_FD with the descriptor of the first.
+	Listeners []string
+	// Stdin, Stdout and Stderr are the descriptors of this process that the guest
+	// has as 0, 1 and 2. A negative one, or one that is closed, reads as empty and
+	// discards what is written. They are never closed, nor are their flags
+	// changed: other processes have them too.
+	Stdin, Stdout, Stderr int
+	// MaxDescriptors and MaxDirectories bound what the guest may have open at a
+	// time; zero is DefaultMaxDescriptors and DefaultMaxDirectories. The process's
+	// RLIMIT_NOFILE counts as well.
+	MaxDescriptors, MaxDirectories int
+	// EagerWrites tells every poll at once that a socket can be written to, even
+	// a guest that was told before and did not write. By default such repeated
+	// answers come with growing delays of at most 100 ms, because guests of
+	// WasmEdge's older libraries would otherwise never sleep.
+	EagerWrites bool
 }
+
+// Limits where the configuration has none.
+const (
+	DefaultMaxDescriptors = 1 << 16
+	DefaultMaxDirectories = 1 << 12
+)
 
 // Preopen is a directory that the guest may use.
 type Preopen struct {
 	// Host is its path for this process.
 	Host string
-	// Guest is its name for the guest.
+	// Guest is its name for the guest. In the one called "/" absolute symbolic
+	// links start at that directory; in others they cannot be followed.
 	Guest string
 	// ReadOnly refuses every change below it.
 	ReadOnly bool
@@ -38,8 +65,9 @@ type Preopen struct {
 
 // Host is the host of one guest.
 type Host struct {
-	config Config
-	module wazero.ModuleConfig
+	config   Config
+	preview1 *preview1.Host
+	trees    []*descriptor.Tree
 }
 
 // NewHost checks the configuration and prepares the guest's resources. It fails
@@ -47,85 +75,135 @@ type Host struct {
 // no C string can hold, or a preopen that is not a directory (in that case the
 // error wraps that of the system).
 func NewHost(c Config) (*Host, error) {
-	m := wazero.NewModuleConfig().
-		// Nobody may import from the guest, and a guest that calls itself
-		// wasi_snapshot_preview1 must not collide with its host.
-		WithName("").
-		// The runner calls the entry point itself.
-		WithStartFunctions().
-		WithArgs(c.Args...).
-		WithRandSource(random{}).
-		WithSysWalltime().
-		WithSysNanotime().
-		WithSysNanosleep().
-		WithOsyield(runtime.Gosched)
-	// An interface that holds no stream must not reach wazero as one.
-	if c.Stdin != nil {
-		m = m.WithStdin(c.Stdin)
-	}
-	if c.Stdout != nil {
-		m = m.WithStdout(c.Stdout)
-	}
-	if c.Stderr != nil {
-		m = m.WithStderr(c.Stderr)
-	}
 	for i, arg := range c.Args {
 		if strings.ContainsRune(arg, 0) {
 			return nil, fmt.Errorf("argument %d contains a NUL character", i)
 		}
 	}
 	for _, kv := range c.Env {
-		key, value, ok := strings.Cut(kv, "=")
-		if !ok || key == "" || strings.ContainsRune(kv, 0) {
+		if key, _, ok := strings.Cut(kv, "="); !ok || key == "" || strings.ContainsRune(kv, 0) {
 			return nil, fmt.Errorf("environment entry %q is not of the form KEY=VALUE", kv)
 		}
-		m = m.WithEnv(key, value)
 	}
-	fs := wazero.NewFSConfig()
+	if c.MaxDescriptors == 0 {
+		c.MaxDescriptors = DefaultMaxDescriptors
+	}
+	if c.MaxDirectories == 0 {
+		c.MaxDirectories = DefaultMaxDirectories
+	}
+	if len(c.Listeners) > 0 {
+		first := 3 + len(c.Preopens)
+		c.Env = withDefault(c.Env, "LISTEN_FDS", len(c.Listeners))
+		c.Env = withDefault(c.Env, "WASI_LISTEN_FD", first)
+	}
+	table := descriptor.NewTable(c.MaxDescriptors, c.MaxDirectories)
+	h := &Host{config: c}
+	h.preview1 = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites}, table)
+	for _, fd := range [...]int{c.Stdin, c.Stdout, c.Stderr} {
+		n, e := table.AddInherited(fd)
+		if e != 0 {
+			return nil, fmt.Errorf("standard streams: %w", e)
+		}
+		preview1.Grant(table.Get(n))
+	}
 	for _, p := range c.Preopens {
-		st, err := os.Stat(p.Host)
-		if err != nil {
+		if err := h.addPreopen(table, p); err != nil {
+			h.Close()
 			return nil, fmt.Errorf("directory %s for the guest's %s: %w", p.Host, p.Guest, err)
 		}
-		if !st.IsDir() {
-			return nil, fmt.Errorf("directory %s for the guest's %s: not a directory", p.Host, p.Guest)
-		}
-		if p.ReadOnly {
-			fs = fs.WithReadOnlyDirMount(p.Host, p.Guest)
-		} else {
-			fs = fs.WithDirMount(p.Host, p.Guest)
+	}
+	for _, l := range c.Listeners {
+		if err := addListener(table, l); err != nil {
+			h.Close()
+			return nil, fmt.Errorf("listen on %s: %w", l, err)
 		}
 	}
-	return &Host{config: c, module: m.WithFSConfig(fs)}, nil
+	return h, nil
+}
+
+// withDefault adds a variable unless there is one of that name.
+func withDefault(env []string, name string, value int) []string {
+	for _, kv := range env {
+		if strings.HasPrefix(kv, name+"=") {
+			return env
+		}
+	}
+	return append(slices.Clip(env), name+"="+strconv.Itoa(value))
+}
+
+func addListener(table *descriptor.Table, address string) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errors.New("it is not an address with a port, such as 0.0.0.0:8080")
+	}
+	d, _, e := table.AddListener(at)
+	if e != 0 {
+		return e
+	}
+	preview1.Grant(d)
+	return nil
+}
+
+func (h *Host) addPreopen(table *descriptor.Table, p Preopen) error {
+	tree, err := descriptor.OpenTree(p.Host, p.Guest == "/", p.ReadOnly)
+	if err != nil {
+		return err
+	}
+	h.trees = append(h.trees, tree)
+	d, e := table.AddTree(tree, p.Guest)
+	if e != 0 {
+		return e
+	}
+	preview1.Grant(d)
+	return nil
+}
+
+// Close closes what was opened for the guest, which must not run any more.
+func (h *Host) Close() {
+	h.preview1.Descriptors.CloseAll()
+	for _, t := range h.trees {
+		t.Close()
+	}
+	h.trees = nil
 }
 
 // ModuleConfig is with what the guest must be instantiated for the functions of
 // this host to find their resources.
-func (h *Host) ModuleConfig() wazero.ModuleConfig { return h.module }
+func (h *Host) ModuleConfig() wazero.ModuleConfig {
+	return wazero.NewModuleConfig().
+		// Nobody may import from the guest, and a guest that calls itself
+		// wasi_snapshot_preview1 must not collide with its host.
+		WithName("").
+		// The runner calls the entry point itself.
+		WithStartFunctions()
+}
 
-// Instantiate puts the host modules that the guest imports into the runtime.
-// Every imported function must be one that Provides knows.
+// Instantiate puts the host modules that the guest imports into the runtime,
+// with the functions that it imports and no others. Each of them must be one
+// that Provides knows.
 func (h *Host) Instantiate(ctx context.Context, r wazero.Runtime, guest wazero.CompiledModule) error {
-	var preview1 bool
-	var envNames []string
+	names := map[string][]string{}
 	for _, f := range guest.ImportedFunctions() {
 		module, name, _ := f.Import()
-		switch module {
-		case Preview1:
-			preview1 = true
-		case Env:
-			envNames = append(envNames, name)
+		if !slices.Contains(names[module], name) {
+			names[module] = append(names[module], name)
 		}
 	}
-	if preview1 {
-		// wazero offers no way to register less than all of it (0.1 ms).
-		if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
-			return fmt.Errorf("instantiate %s: %w", Preview1, err)
+	for _, module := range [...]string{Preview1, Env} {
+		if len(names[module]) == 0 {
+			continue
 		}
-	}
-	if len(envNames) > 0 {
-		if err := h.instantiateEnv(ctx, r, envNames); err != nil {
-			return fmt.Errorf("instantiate %s: %w", Env, err)
+		b := r.NewHostModuleBuilder(module)
+		for _, name := range names[module] {
+			signature, ok := Provides(module, name)
+			f, found := h.function(module, name)
+			if !ok || !found {
+				return fmt.Errorf("instantiate %s: no function %s", module, name)
+			}
+			b = b.NewFunctionBuilder().WithGoModuleFunction(f, signature.Params, signature.Results).Export(name)
+		}
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("instantiate %s: %w", module, err)
 		}
 	}
 	return nil

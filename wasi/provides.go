@@ -4,7 +4,12 @@ import (
 	"strings"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/preview1"
 )
+
+// Preview1 is the import module of WASI 0.1, which WasmEdge's sockets share.
+const Preview1 = "wasi_snapshot_preview1"
 
 // Signature is the type of a host function.
 type Signature struct {
@@ -29,20 +34,39 @@ func typeNames(types []api.ValueType) string {
 // whether there is such a function. It costs no engine, so that a module can be
 // refused before it is compiled.
 func Provides(module, name string) (Signature, bool) {
+	var code string
 	switch module {
 	case Preview1:
-		code, ok := preview1[name]
-		return decode(code), ok
+		code = preview1.Signature(name)
 	case Env:
-		f, ok := env[name]
-		return decode(f.signature), ok
+		code = env[name].signature
 	}
-	return Signature{}, false
+	return decode(code), code != ""
 }
 
-// decode expands the compact form of the tables below: one letter per
-// parameter, then a colon, then one per result.
+// Variant returns the name under which the host provides an import of so many
+// parameters: four functions of WasmEdge exist with two types under one name,
+// and one guest may import both, because its standard library and its socket
+// library each have their own. The engine resolves imports by name alone, so
+// that a guest has to be rewritten where this is not the name that it uses. The
+// name has the same length, for that to be easy.
+func Variant(module, name string, params int) string {
+	if module != Preview1 || name == "" {
+		return name
+	}
+	variant := name[:len(name)-1] + "$"
+	if older := decode(preview1.Signature(variant)); older.Results != nil && len(older.Params) == params {
+		return variant
+	}
+	return name
+}
+
+// decode expands the compact form of the tables: one letter per parameter, then
+// a colon, then one per result.
 func decode(code string) Signature {
+	if code == "" {
+		return Signature{}
+	}
 	params, results, _ := strings.Cut(code, ":")
 	return Signature{Params: valueTypes(params), Results: valueTypes(results)}
 }
@@ -60,59 +84,4 @@ func valueTypes(letters string) []api.ValueType {
 		}
 	}
 	return types
-}
-
-// Preview1 is the import module of WASI 0.1.
-const Preview1 = "wasi_snapshot_preview1"
-
-// preview1 lists the functions of WASI preview 1 (witx of snapshot-01, and
-// sock_accept, which came with wasi-libc 16). A test holds it against what the
-// host behind it exports.
-var preview1 = map[string]string{
-	"args_get":                "ii:i",
-	"args_sizes_get":          "ii:i",
-	"environ_get":             "ii:i",
-	"environ_sizes_get":       "ii:i",
-	"clock_res_get":           "ii:i",
-	"clock_time_get":          "iIi:i",
-	"fd_advise":               "iIIi:i",
-	"fd_allocate":             "iII:i",
-	"fd_close":                "i:i",
-	"fd_datasync":             "i:i",
-	"fd_fdstat_get":           "ii:i",
-	"fd_fdstat_set_flags":     "ii:i",
-	"fd_fdstat_set_rights":    "iII:i",
-	"fd_filestat_get":         "ii:i",
-	"fd_filestat_set_size":    "iI:i",
-	"fd_filestat_set_times":   "iIIi:i",
-	"fd_pread":                "iiiIi:i",
-	"fd_prestat_get":          "ii:i",
-	"fd_prestat_dir_name":     "iii:i",
-	"fd_pwrite":               "iiiIi:i",
-	"fd_read":                 "iiii:i",
-	"fd_readdir":              "iiiIi:i",
-	"fd_renumber":             "ii:i",
-	"fd_seek":                 "iIii:i",
-	"fd_sync":                 "i:i",
-	"fd_tell":                 "ii:i",
-	"fd_write":                "iiii:i",
-	"path_create_directory":   "iii:i",
-	"path_filestat_get":       "iiiii:i",
-	"path_filestat_set_times": "iiiiIIi:i",
-	"path_link":               "iiiiiii:i",
-	"path_open":               "iiiiiIIii:i",
-	"path_readlink":           "iiiiii:i",
-	"path_remove_directory":   "iii:i",
-	"path_rename":             "iiiiii:i",
-	"path_symlink":            "iiiii:i",
-	"path_unlink_file":        "iii:i",
-	"poll_oneoff":             "iiii:i",
-	"proc_exit":               "i:",
-	"proc_raise":              "i:i",
-	"sched_yield":             ":i",
-	"random_get":              "ii:i",
-	"sock_accept":             "iii:i",
-	"sock_recv":               "iiiiii:i",
-	"sock_send":               "iiiii:i",
-	"sock_shutdown":           "ii:i",
 }

@@ -1,7 +1,6 @@
 package wasi
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -18,7 +17,7 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
 )
 
-func TestProvidesWhatTheHostExports(t *testing.T) {
+func TestProvidesWhatWazerosHostExports(t *testing.T) {
 	r := wazero.NewRuntime(t.Context())
 	defer func() { _ = r.Close(t.Context()) }()
 	m, err := wasi_snapshot_preview1.NewBuilder(r).Compile(t.Context())
@@ -26,25 +25,45 @@ func TestProvidesWhatTheHostExports(t *testing.T) {
 		t.Fatal(err)
 	}
 	exported := m.ExportedFunctions()
+	if len(exported) != 46 {
+		t.Errorf("wazero has %d functions, preview 1 had 46", len(exported))
+	}
 	for name, f := range exported {
 		got, ok := Provides(Preview1, name)
 		want := Signature{Params: f.ParamTypes(), Results: f.ResultTypes()}
 		if !ok || got.String() != want.String() {
-			t.Errorf("%s: the table says %v (%v), the host has %v", name, got, ok, want)
-		}
-	}
-	for name := range preview1 {
-		if exported[name] == nil {
-			t.Errorf("%s is in the table, but the host has no such function", name)
+			t.Errorf("%s: the table says %v (%v), wazero has %v", name, got, ok, want)
 		}
 	}
 }
 
 func TestProvidesNothingElse(t *testing.T) {
-	for _, f := range [][2]string{{Preview1, "sock_open"}, {Env, "exit"}, {"wasi_unstable", "fd_write"}, {"", ""}} {
+	for _, f := range [][2]string{{Preview1, "sock_close"}, {Env, "exit"}, {"wasi_unstable", "fd_write"}, {"", ""}} {
 		if s, ok := Provides(f[0], f[1]); ok {
 			t.Errorf("%s.%s is provided as %v", f[0], f[1], s)
 		}
+	}
+}
+
+func TestVariantsAreChosenByTheNumberOfParameters(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		older, newer int
+	}{{"sock_accept", 2, 3}, {"sock_recv_from", 7, 8}, {"sock_getlocaladdr", 4, 3}, {"sock_getpeeraddr", 4, 3}} {
+		older := Variant(Preview1, c.name, c.older)
+		if s, ok := Provides(Preview1, older); older == c.name || len(older) != len(c.name) || !ok || len(s.Params) != c.older {
+			t.Errorf("%s of %d parameters is %s as %v", c.name, c.older, older, s)
+		}
+		newer := Variant(Preview1, c.name, c.newer)
+		if s, ok := Provides(Preview1, newer); newer != c.name || !ok || len(s.Params) != c.newer {
+			t.Errorf("%s of %d parameters is %s as %v", c.name, c.newer, newer, s)
+		}
+		if other := Variant(Preview1, c.name, 6); other != c.name {
+			t.Errorf("%s of 6 parameters is %s", c.name, other)
+		}
+	}
+	if got := Variant(Env, "sock_accept", 2); got != "sock_accept" {
+		t.Errorf("in another module it is %s", got)
 	}
 }
 
@@ -69,6 +88,79 @@ func TestHostRefusesWhatNoGuestCanRead(t *testing.T) {
 	_, err := NewHost(Config{Preopens: []Preopen{{Host: "/no/such/place", Guest: "/x"}}})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v does not wrap the system's error", err)
+	}
+}
+
+func TestOnlyWhatIsImportedIsRegistered(t *testing.T) {
+	m := &wasmtest.Module{}
+	i := wasmtest.I32
+	for range 2 {
+		m.ImportFunc(Preview1, "fd_close", m.Type([]byte{i}, []byte{i}))
+	}
+	r := wazero.NewRuntime(t.Context())
+	defer func() { _ = r.Close(t.Context()) }()
+	compiled, err := r.CompileModule(t.Context(), m.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := NewHost(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Instantiate(t.Context(), r, compiled); err != nil {
+		t.Fatal(err)
+	}
+	if names := r.Module(Preview1).ExportedFunctionDefinitions(); len(names) != 1 || names["fd_close"] == nil {
+		t.Errorf("registered are %v", names)
+	}
+	if r.Module(Env) != nil {
+		t.Error("env is there")
+	}
+}
+
+func TestListenersComeAfterThePreopens(t *testing.T) {
+	// Returns the sum of what asking 4 for a preopen and accepting from it
+	// return, after asking for its flags.
+	m := &wasmtest.Module{}
+	i := wasmtest.I32
+	fdstat := m.ImportFunc(Preview1, "fd_fdstat_get", m.Type([]byte{i, i}, []byte{i}))
+	prestat := m.ImportFunc(Preview1, "fd_prestat_get", m.Type([]byte{i, i}, []byte{i}))
+	accept := m.ImportFunc(Preview1, "sock_accept", m.Type([]byte{i, i, i}, []byte{i}))
+	code := [][]byte{wasmtest.I32Const(4), wasmtest.I32Const(64), wasmtest.Call(fdstat), wasmtest.Drop}
+	code = append(code, wasmtest.I32Const(4), wasmtest.I32Const(96), wasmtest.Call(prestat),
+		wasmtest.I32Const(4), wasmtest.I32Const(0), wasmtest.I32Const(96), wasmtest.Call(accept), wasmtest.I32Add)
+	m.Export("run", wasmtest.KindFunc, m.Func(m.Type(nil, []byte{i}), code...))
+	m.Memory(1)
+	m.Export("memory", wasmtest.KindMemory, 0)
+	inst, err := guest(t, Config{Stdin: -1, Stdout: -1, Stderr: -1, Preopens: []Preopen{{Host: t.TempDir(), Guest: "/"}}, Listeners: []string{"127.0.0.1:0"}}, m.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := inst.ExportedFunction("run").Call(t.Context())
+	// No preopen is EBADF, nobody who connects is EAGAIN.
+	if err != nil || results[0] != 8+6 {
+		t.Errorf("%v, %v", results, err)
+	}
+	if filetype, _ := inst.Memory().ReadByte(64); filetype != 6 {
+		t.Errorf("descriptor 4 has type %d", filetype)
+	}
+	if flags, _ := inst.Memory().ReadByte(66); flags != 4 {
+		t.Errorf("descriptor 4 has flags %d", flags)
+	}
+
+	h, err := NewHost(Config{Env: []string{"WASI_LISTEN_FD=9"}, Listeners: []string{"127.0.0.1:0", "[::]:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if got := strings.Join(h.config.Env, " "); got != "WASI_LISTEN_FD=9 LISTEN_FDS=2" {
+		t.Errorf("the environment is %q", got)
+	}
+	for address, want := range map[string]string{"8080": "not an address with a port", "192.0.2.1:1": "cannot assign"} {
+		if _, err := NewHost(Config{Listeners: []string{address}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 
@@ -102,8 +194,8 @@ func TestAssemblyScriptAbortPrintsAndExits(t *testing.T) {
 	m.Memory(1)
 	m.Data(100, assemblyScript("bad wölf"))
 
-	var stderr bytes.Buffer
-	inst, err := guest(t, Config{Stderr: &stderr}, m.Bytes())
+	stderr := newOutput(t)
+	inst, err := guest(t, Config{Stdin: -1, Stdout: -1, Stderr: int(stderr.Fd())}, m.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +203,8 @@ func TestAssemblyScriptAbortPrintsAndExits(t *testing.T) {
 	if exit, ok := errors.AsType[*sys.ExitError](err); !ok || exit.ExitCode() != 255 {
 		t.Errorf("abort ends with %v, want exit code 255", err)
 	}
-	if want := "abort: bad wölf at :7:9\n"; stderr.String() != want {
-		t.Errorf("abort prints %q, want %q", &stderr, want)
+	if want := "abort: bad wölf at :7:9\n"; stderr.text() != want {
+		t.Errorf("abort prints %q, want %q", stderr.text(), want)
 	}
 }
 
@@ -130,15 +222,15 @@ func TestTheOtherFunctionsOfEnv(t *testing.T) {
 	m.Export("run", wasmtest.KindFunc, m.Func(m.Type(nil, nil), code...))
 	m.Memory(1)
 
-	var stderr bytes.Buffer
-	inst, err := guest(t, Config{Stderr: &stderr}, m.Bytes())
+	stderr := newOutput(t)
+	inst, err := guest(t, Config{Stdin: -1, Stdout: -1, Stderr: int(stderr.Fd())}, m.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := inst.ExportedFunction("run").Call(t.Context()); err != nil {
 		t.Errorf("%v", err)
 	}
-	if got := stderr.String(); !strings.HasPrefix(got, "trace:  0.") || strings.Count(got, "0.") != 5 {
+	if got := stderr.text(); !strings.HasPrefix(got, "trace:  0.") || strings.Count(got, "0.") != 5 {
 		t.Errorf("trace prints %q, want five seeds after an empty text", got)
 	}
 }
@@ -152,12 +244,26 @@ func assemblyScript(s string) []byte {
 	return append([]byte{byte(len(b)), 0, 0, 0}, b...)
 }
 
-func TestRandomFillsWhatItIsGiven(t *testing.T) {
-	b := make([]byte, 1000)
-	if n, err := (random{}).Read(b); n != len(b) || err != nil {
-		t.Fatalf("%d, %v", n, err)
+// output is a file that a guest writes to.
+type output struct {
+	*os.File
+	t *testing.T
+}
+
+func newOutput(t *testing.T) output {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if bytes.Equal(b[900:], make([]byte, 100)) {
-		t.Error("the end is not random")
+	t.Cleanup(func() { _ = f.Close() })
+	return output{f, t}
+}
+
+func (o output) text() string {
+	b, err := os.ReadFile(o.Name())
+	if err != nil {
+		o.t.Fatal(err)
 	}
+	return string(b)
 }

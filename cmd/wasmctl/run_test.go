@@ -188,7 +188,7 @@ func main() {
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		_ = cmd.Run()
-		want := "[guest.wasm --flag two words] [A=x,= FROM_HERE=y] input content <nil> open /data/other: Not implemented on wasip1\n"
+		want := "[guest.wasm --flag two words] [A=x,= FROM_HERE=y] input content <nil> open /data/other: Read-only file system\n"
 		if got := stdout.String(); got != want {
 			t.Errorf("guest prints\n%swant\n%s%s", got, want, &stderr)
 		}

@@ -1,0 +1,184 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names passed to these functions are byte slices that a NUL follows in memory,
+// as those of Path are.
+
+// empty is the path of a descriptor itself, for calls with AT_EMPTY_PATH.
+var empty = [1]byte{}
+
+// Empty is an empty name.
+func Empty() []byte { return empty[:0:1] }
+
+// Openat2 opens a path (openat2(2), Linux 5.6).
+func Openat2(dir int, name []byte, how *unix.OpenHow) (int, unix.Errno) {
+	for {
+		fd, _, e := unix.Syscall6(unix.SYS_OPENAT2, uintptr(dir), pointer(name), uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how), 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		return int(fd), e
+	}
+}
+
+// Openat opens one name in a directory.
+func Openat(dir int, name []byte, flags int, mode uint32) (int, unix.Errno) {
+	for {
+		fd, _, e := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), pointer(name), uintptr(flags), uintptr(mode), 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		return int(fd), e
+	}
+}
+
+// Close closes a descriptor, whatever it says.
+func Close(fd int) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+	return e
+}
+
+// Fstat is fstat(2).
+func Fstat(fd int, st *unix.Stat_t) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0)
+	return e
+}
+
+// Fstatat is newfstatat(2).
+func Fstatat(dir int, name []byte, st *unix.Stat_t, flags int) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dir), pointer(name), uintptr(unsafe.Pointer(st)), uintptr(flags), 0, 0)
+	return e
+}
+
+// OnProc tells whether a descriptor is of a proc filesystem.
+func OnProc(fd int) bool {
+	var st unix.Statfs_t
+	_, _, e := unix.Syscall(unix.SYS_FSTATFS, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0)
+	return e == 0 && st.Type == unix.PROC_SUPER_MAGIC
+}
+
+// Readlinkat reads a symbolic link into b and cuts what does not fit.
+func Readlinkat(dir int, name, b []byte) (int, unix.Errno) {
+	n, _, e := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), pointer(name), pointer(b), uintptr(len(b)), 0, 0)
+	return int(n), e
+}
+
+// Mkdirat is mkdirat(2).
+func Mkdirat(dir int, name []byte, mode uint32) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_MKDIRAT, uintptr(dir), pointer(name), uintptr(mode))
+	return e
+}
+
+// Unlinkat is unlinkat(2).
+func Unlinkat(dir int, name []byte, flags int) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_UNLINKAT, uintptr(dir), pointer(name), uintptr(flags))
+	return e
+}
+
+// Symlinkat is symlinkat(2).
+func Symlinkat(target []byte, dir int, name []byte) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_SYMLINKAT, pointer(target), uintptr(dir), pointer(name))
+	return e
+}
+
+// Linkat is linkat(2) without flags: it does not follow a symbolic link.
+func Linkat(oldDir int, oldName []byte, newDir int, newName []byte) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_LINKAT, uintptr(oldDir), pointer(oldName), uintptr(newDir), pointer(newName), 0, 0)
+	return e
+}
+
+// Renameat is renameat2(2) without flags.
+func Renameat(oldDir int, oldName []byte, newDir int, newName []byte) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_RENAMEAT2, uintptr(oldDir), pointer(oldName), uintptr(newDir), pointer(newName), 0, 0)
+	return e
+}
+
+// Utimensat sets the times of a file by its descriptor, which may be one of
+// O_PATH (Linux 5.8).
+func Utimensat(fd int, times *[2]unix.Timespec) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(times)), unix.AT_EMPTY_PATH, 0, 0)
+	return e
+}
+
+// Futimens sets the times of an open file.
+func Futimens(fd int, times *[2]unix.Timespec) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
+	return e
+}
+
+// Getdents reads entries of a directory.
+func Getdents(fd int, b []byte) (int, unix.Errno) {
+	n, _, e := unix.Syscall(unix.SYS_GETDENTS64, uintptr(fd), pointer(b), uintptr(len(b)))
+	return int(n), e
+}
+
+// Lseek is lseek(2).
+func Lseek(fd int, offset int64, whence int) (int64, unix.Errno) {
+	n, _, e := unix.Syscall(unix.SYS_LSEEK, uintptr(fd), uintptr(offset), uintptr(whence))
+	return int64(n), e
+}
+
+// Fsync is fsync(2).
+func Fsync(fd int) unix.Errno { return one(unix.SYS_FSYNC, fd, 0) }
+
+// Fdatasync is fdatasync(2).
+func Fdatasync(fd int) unix.Errno { return one(unix.SYS_FDATASYNC, fd, 0) }
+
+// Ftruncate is ftruncate(2).
+func Ftruncate(fd int, size int64) unix.Errno { return one(unix.SYS_FTRUNCATE, fd, uintptr(size)) }
+
+// Fadvise is posix_fadvise(2).
+func Fadvise(fd int, offset, length int64, advice int) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_FADVISE64, uintptr(fd), uintptr(offset), uintptr(length), uintptr(advice), 0, 0)
+	return e
+}
+
+// Fallocate is fallocate(2) of mode 0.
+func Fallocate(fd int, offset, length int64) unix.Errno {
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_FALLOCATE, uintptr(fd), 0, uintptr(offset), uintptr(length), 0, 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
+}
+
+// Flags returns the status flags of an open file description.
+func Flags(fd int) (int, unix.Errno) {
+	n, _, e := unix.Syscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
+	return int(n), e
+}
+
+// SetFlags changes them.
+func SetFlags(fd, flags int) unix.Errno {
+	_, _, e := unix.Syscall(unix.SYS_FCNTL, uintptr(fd), unix.F_SETFL, uintptr(flags))
+	return e
+}
+
+// Readable is how many bytes wait in a pipe, terminal or socket (FIONREAD).
+func Readable(fd int) (int, unix.Errno) {
+	var n int32
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+	return int(n), e
+}
+
+// IsTerminal tells whether a descriptor is a terminal.
+func IsTerminal(fd int) bool {
+	var t unix.Termios
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TCGETS, uintptr(unsafe.Pointer(&t)))
+	return e == 0
+}
+
+func one(trap uintptr, fd int, arg uintptr) unix.Errno {
+	for {
+		_, _, e := unix.Syscall(trap, uintptr(fd), arg, 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
+}
