@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/harden"
 )
 
 // Guest is the whole process of a container from the moment it is inside the
@@ -39,6 +41,9 @@ func Guest() int {
 	ctx := context.Background()
 	socket := os.NewFile(control.SocketFD, "socket")
 	p, err := loadInherited(ctx, cache)
+	if err == nil {
+		err = confine()
+	}
 	if err != nil {
 		_ = control.SendError(socket, err)
 		return 1
@@ -72,6 +77,15 @@ func Guest() int {
 func limitGarbage(moduleSize int) {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(16<<20 + 12*int64(moduleSize))
+}
+
+// confine gives up every system call that a loaded guest's runner does not make.
+// A processor without a filter of ours has the sandbox alone.
+func confine() error {
+	if err := harden.Harden(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return control.Errorf(control.InvalidArgument, "confine the runner: %w; let linux.seccomp allow prctl and seccomp", err)
+	}
+	return nil
 }
 
 // loadInherited makes the guest ready from the inherited descriptors.

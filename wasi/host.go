@@ -66,8 +66,11 @@ type Preopen struct {
 // Host is the host of one guest.
 type Host struct {
 	config   Config
+	table    *descriptor.Table
 	preview1 *preview1.Host
 	trees    []*descriptor.Tree
+	// preopens is how many directories the guest finds from descriptor 3 on.
+	preopens int
 }
 
 // NewHost checks the configuration and prepares the guest's resources. It fails
@@ -91,14 +94,8 @@ func NewHost(c Config) (*Host, error) {
 	if c.MaxDirectories == 0 {
 		c.MaxDirectories = DefaultMaxDirectories
 	}
-	if len(c.Listeners) > 0 {
-		first := 3 + len(c.Preopens)
-		c.Env = withDefault(c.Env, "LISTEN_FDS", len(c.Listeners))
-		c.Env = withDefault(c.Env, "WASI_LISTEN_FD", first)
-	}
 	table := descriptor.NewTable(c.MaxDescriptors, c.MaxDirectories)
-	h := &Host{config: c}
-	h.preview1 = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites}, table)
+	h := &Host{table: table}
 	for _, fd := range [...]int{c.Stdin, c.Stdout, c.Stderr} {
 		n, e := table.AddInherited(fd)
 		if e != 0 {
@@ -106,11 +103,13 @@ func NewHost(c Config) (*Host, error) {
 		}
 		preview1.Grant(table.Get(n))
 	}
-	for _, p := range c.Preopens {
-		if err := h.addPreopen(table, p); err != nil {
-			h.Close()
-			return nil, fmt.Errorf("directory %s for the guest's %s: %w", p.Host, p.Guest, err)
-		}
+	if err := h.addPreopens(c.Preopens); err != nil {
+		h.Close()
+		return nil, err
+	}
+	if len(c.Listeners) > 0 {
+		c.Env = withDefault(c.Env, "LISTEN_FDS", len(c.Listeners))
+		c.Env = withDefault(c.Env, "WASI_LISTEN_FD", 3+h.preopens)
 	}
 	for _, l := range c.Listeners {
 		if err := addListener(table, l); err != nil {
@@ -118,6 +117,8 @@ func NewHost(c Config) (*Host, error) {
 			return nil, fmt.Errorf("listen on %s: %w", l, err)
 		}
 	}
+	h.config = c
+	h.preview1 = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites}, table)
 	return h, nil
 }
 
@@ -144,23 +145,9 @@ func addListener(table *descriptor.Table, address string) error {
 	return nil
 }
 
-func (h *Host) addPreopen(table *descriptor.Table, p Preopen) error {
-	tree, err := descriptor.OpenTree(p.Host, p.Guest == "/", p.ReadOnly)
-	if err != nil {
-		return err
-	}
-	h.trees = append(h.trees, tree)
-	d, e := table.AddTree(tree, p.Guest)
-	if e != 0 {
-		return e
-	}
-	preview1.Grant(d)
-	return nil
-}
-
 // Close closes what was opened for the guest, which must not run any more.
 func (h *Host) Close() {
-	h.preview1.Descriptors.CloseAll()
+	h.table.CloseAll()
 	for _, t := range h.trees {
 		t.Close()
 	}

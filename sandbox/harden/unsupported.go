@@ -4,10 +4,11 @@ package harden
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 )
 
-// Harden fails: there is no filter for this processor.
+// Harden fails with errors.ErrUnsupported: there is no filter for this processor.
 func Harden() error {
-	return errors.New("harden the process: there is no filter for " + runtime.GOARCH)
+	return fmt.Errorf("there is no filter for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 }

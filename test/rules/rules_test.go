@@ -76,7 +76,8 @@ var rooms = map[string][]string{
 	"sandbox/cgroup":   nil,
 	"runner/codecache": nil,
 	"image":            {"oci"},
-	"runner":           {"oci", "wasi", "runner/codecache"},
+	"sandbox/harden":   {"sandbox"}, // its generator does
+	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
 	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
