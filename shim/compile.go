@@ -153,25 +153,19 @@ func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Tar
 		return err
 	}
 	defer null.Close()
-	configRead, configWrite, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make configuration pipe: %w", err)
-	}
-	defer configRead.Close()
-	defer configWrite.Close()
-	ours, theirs, err := controlSocket()
+	conv, err := newConversation()
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
-	defer ours.Close()
+	defer conv.close()
+	defer conv.ours.Close()
 
 	cmd := exec.Command(path, "compile")
 	cmd.Env = []string{}
 	// The descriptors of the init's program and workload stay unused.
-	cmd.ExtraFiles = []*os.File{configRead, theirs, null, null, target.Module}
+	cmd.ExtraFiles = []*os.File{conv.config, conv.socket, null, null, target.Module}
 	p := newProcess()
-	p.cmd, p.control = cmd, ours
+	p.cmd, p.control = cmd, conv.ours
 	ended := func(status int, err error) { p.exited(status, err, func() {}) }
 	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {
 		return fmt.Errorf("spawn the compile process: %w", err)
@@ -180,11 +174,11 @@ func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Tar
 		_ = cmd.Process.Kill()
 		<-p.done
 	}()
-	theirs.Close()
+	conv.spawned()
 	if err := cg.Add(p.pid()); err != nil {
 		return fmt.Errorf("add the compile process to cgroup %s: %w", cg.Path(), err)
 	}
-	if err := sendConfig(configWrite, control.CompileConfig{Dir: dir, Module: target.Workload.Module}); err != nil {
+	if err := conv.send(control.CompileConfig{Dir: dir, Module: target.Workload.Module}); err != nil {
 		return err
 	}
 	if err := awaitReport(ctx, p, cg, target.Workload.Module); err != nil {

@@ -49,23 +49,17 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		return err
 	}
 	defer workload.Close()
-	configRead, configWrite, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make configuration pipe: %w", err)
-	}
-	defer configRead.Close()
-	defer configWrite.Close()
-	ours, theirs, err := controlSocket()
+	conv, err := newConversation()
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
+	defer conv.close()
 
-	p.control = ours
+	p.control = conv.ours
 	p.thaw = c.cgroup.Thaw
-	undo.push(func() { ours.Close() })
+	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{configRead, theirs, program, workload, l.module, l.code, l.container}
+	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code, l.container}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
@@ -78,12 +72,12 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		<-p.done
 	})
 	p.stdio.started()
-	theirs.Close()
+	conv.spawned()
 	if err := c.cgroup.Add(p.pid()); err != nil {
 		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
 	}
 	// The init waits for this: it does nothing outside its limits.
-	if err := sendConfig(configWrite, l.config); err != nil {
+	if err := conv.send(l.config); err != nil {
 		return err
 	}
 	if l.config.AwaitsHooks() {
@@ -109,19 +103,6 @@ func runnerArgs(mode string, w *oci.Workload) []string {
 // for the runtime, on any machine. Per processor Go keeps memory that an idle
 // container should not cost.
 func runnerEnv() []string { return []string{"GOMAXPROCS=2"} }
-
-// sendConfig writes v to a process that reads up to EOF. A process that died
-// meanwhile is found by its missing report.
-func sendConfig(w *os.File, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("marshal configuration: %w", err)
-	}
-	if _, err := w.Write(b); err != nil && !errors.Is(err, unix.EPIPE) {
-		return fmt.Errorf("send configuration: %w", err)
-	}
-	return w.Close()
-}
 
 // awaitReport returns nil when the process reports that it is ready, or an
 // error of the class that it reports. ctx ends the wait.
@@ -160,20 +141,6 @@ func classify(err error) error {
 	default:
 		return errdefs.ErrInternal.WithMessage(e.Message)
 	}
-}
-
-// controlSocket returns both ends; ours can be read with a deadline.
-func controlSocket() (ours, theirs *os.File, _ error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make control socket: %w", err)
-	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-		return nil, nil, fmt.Errorf("make control socket: %w", err)
-	}
-	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
 }
 
 // memfd returns an anonymous file that holds v as JSON.
