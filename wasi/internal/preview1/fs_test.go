@@ -175,8 +175,13 @@ func TestNonblockingPipesByPath(t *testing.T) {
 	// Without the flag the read waits.
 	g.ok("fd_fdstat_set_flags", r, 0)
 	d := g.h.Descriptors.Get(uint32(w))
-	go func() { _, _ = d.Writev([]unix.Iovec{{Base: &[]byte{'x'}[0], Len: 1}}) }()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = d.Writev([]unix.Iovec{{Base: &[]byte{'x'}[0], Len: 1}})
+	}()
 	g.ok("fd_read", r, atIovec, 1, atResult)
+	<-written
 	if g.u32(atResult) != 1 {
 		t.Errorf("read %d", g.u32(atResult))
 	}

@@ -535,7 +535,6 @@ func TestListenersAreNeverWritable(t *testing.T) {
 // TestRepeatedWriteReadinessIsDelayed polls as the old stack does: every
 // connection, for reading and writing, in every round.
 func TestRepeatedWriteReadinessIsDelayed(t *testing.T) {
-	const prompt = 90 * time.Millisecond // Less than the delay at its longest.
 	g := newGuest(t, "")
 	client, server := g.connection()
 	round := func() []event {
@@ -543,39 +542,55 @@ func TestRepeatedWriteReadinessIsDelayed(t *testing.T) {
 		g.sub(1, eventFdWrite, server)
 		return g.poll(2)
 	}
-	if begin := time.Now(); len(round()) != 1 || time.Since(begin) > prompt {
-		t.Error("the first answer is late")
+	// promptly runs what must not take the delay at its longest. A busy machine
+	// may be late itself, but not every time.
+	promptly := func(what string, try func() bool) {
+		t.Helper()
+		for range 10 {
+			begin := time.Now()
+			if !try() {
+				t.Fatalf("%s: not the events that were to come", what)
+			}
+			if time.Since(begin) < 90*time.Millisecond {
+				return
+			}
+		}
+		t.Errorf("%s: late every time", what)
 	}
-	var rounds int
-	for begin := time.Now(); time.Since(begin) < time.Second; rounds++ {
-		if e := round(); len(e) != 1 || e[0].tag != eventFdWrite {
-			t.Fatalf("%+v", e)
+	delay := func() {
+		t.Helper()
+		var rounds int
+		for begin := time.Now(); time.Since(begin) < 500*time.Millisecond; rounds++ {
+			if e := round(); len(e) != 1 || e[0].tag != eventFdWrite {
+				t.Fatalf("%+v", e)
+			}
+		}
+		if rounds > 20 {
+			t.Errorf("%d rounds in half a second", rounds)
 		}
 	}
-	if rounds > 25 {
-		t.Errorf("%d rounds in a second", rounds)
+	if len(round()) != 1 {
+		t.Error("no first answer")
 	}
-	// What is read is not delayed.
+	delay()
 	fd := g.h.Descriptors.Get(uint32(client))
-	time.AfterFunc(20*time.Millisecond, func() { _, _ = fd.Send([]unix.Iovec{{Base: &[]byte{'x'}[0], Len: 1}}, nil) })
-	begin := time.Now()
-	e := round()
-	if took := time.Since(begin); took > prompt || !slices.ContainsFunc(e, func(e event) bool { return e.tag == eventFdRead }) {
-		t.Errorf("%+v after %v", e, took)
-	}
-	// Nor is a deadline.
-	_ = g.recv(server, 10)
-	g.subClock(2, clockMonotonic, 10*ms, false)
-	begin = time.Now()
-	if e := g.poll(3); time.Since(begin) > prompt || !slices.ContainsFunc(e, func(e event) bool { return e.tag == eventClock }) {
-		t.Errorf("%+v after %v", e, time.Since(begin))
-	}
-	// Sending makes the next answer prompt again.
-	g.send(server, "y")
-	begin = time.Now()
-	if e := round(); len(e) != 1 || time.Since(begin) > prompt {
-		t.Errorf("after sending: %+v after %v", e, time.Since(begin))
-	}
+	promptly("what can be read", func() bool {
+		_, e := fd.Send([]unix.Iovec{{Base: &[]byte{'x'}[0], Len: 1}}, nil)
+		events := round()
+		_ = g.recv(server, 10)
+		return e == 0 && slices.ContainsFunc(events, func(e event) bool { return e.tag == eventFdRead })
+	})
+	promptly("a deadline", func() bool {
+		g.sub(0, eventFdRead, server)
+		g.sub(1, eventFdWrite, server)
+		g.subClock(2, clockMonotonic, 10*ms, false)
+		return slices.ContainsFunc(g.poll(3), func(e event) bool { return e.tag == eventClock || e.tag == eventFdWrite })
+	})
+	delay()
+	promptly("the answer after sending", func() bool {
+		g.send(server, "y")
+		return len(round()) == 1
+	})
 }
 
 func TestTenThousandConnections(t *testing.T) {

@@ -224,6 +224,8 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %q, %v", c.name, got, err, c.want, c.err)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !slices.Contains(s.asked, "tcp long.example A") || !slices.Contains(s.asked, "udp long.example A") {
 		t.Error("the long answer did not come over UDP, then TCP")
 	}
