@@ -36,6 +36,9 @@ type service struct {
 	// containers holds the Wasm containers; nil for an id whose Create is
 	// under way. Guarded by mu.
 	containers map[string]*container
+	// ending: the daemon asked for the end while nothing but Creates was under
+	// way, because it has given up on them. Guarded by mu.
+	ending bool
 }
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
@@ -96,6 +99,7 @@ func (s *service) reserve(id string) error {
 		return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("container %s exists already", id))
 	}
 	s.containers[id] = nil
+	s.ending = false
 	return nil
 }
 
@@ -104,11 +108,15 @@ func (s *service) reserve(id string) error {
 func (s *service) settle(id string, c *container) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c == nil {
-		delete(s.containers, id)
+	if c != nil {
+		s.containers[id] = c
+		s.ending = false
 		return
 	}
-	s.containers[id] = c
+	delete(s.containers, id)
+	if s.ending && len(s.containers) == 0 && s.native.empty() {
+		s.shutdown.Shutdown()
+	}
 }
 
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
@@ -308,7 +316,18 @@ func (s *service) Connect(ctx context.Context, r *taskapi.ConnectRequest) (*task
 func (s *service) Shutdown(context.Context, *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.containers) == 0 && s.native.empty() {
+	if !s.native.empty() {
+		return &emptypb.Empty{}, nil
+	}
+	for _, c := range s.containers {
+		if c != nil {
+			return &emptypb.Empty{}, nil
+		}
+	}
+	// A Create that its daemon has cancelled ends the shim when it ends: nobody
+	// asks a second time.
+	s.ending = true
+	if len(s.containers) == 0 {
 		s.shutdown.Shutdown()
 	}
 	return &emptypb.Empty{}, nil

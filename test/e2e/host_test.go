@@ -20,6 +20,9 @@ const (
 	// patience is for things that containerd or the kernel do a little later
 	// than they answer, such as removing a cgroup or collecting garbage.
 	patience = 15 * time.Second
+	// runTime is far beyond what a run takes, and beyond a disk that is busy with
+	// what was built before.
+	runTime = 2 * time.Minute
 )
 
 // host is a daemon with what tests do to it.
@@ -175,7 +178,7 @@ type ctrRun struct {
 // run runs a container to its end.
 func (h *host) run(t *testing.T, r ctrRun) daemon.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), runTime)
 	defer cancel()
 	if r.runtime == "" {
 		r.runtime = wasm

@@ -587,6 +587,42 @@ func TestShutdownEndsTheShimWithItsLastContainer(t *testing.T) {
 	d.assertEvents("a", "create", "exit 137", "delete 137")
 }
 
+// A client that gives up on a Create leaves no shim behind.
+func TestShutdownDuringACreateThatIsCancelled(t *testing.T) {
+	d := newDaemon(t)
+	bundle := d.bundle("a", spin(), nil)
+	s := d.start("a")
+	out := filepath.Join(bundle, "out")
+	if err := unix.Mkfifo(out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(s.pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	// Create waits for a reader of stdout, who never comes.
+	created := make(chan error, 1)
+	go func() {
+		_, err := s.Create(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Bundle: bundle, Stdout: out})
+		created <- err
+	}()
+	for record := filepath.Join(bundle, "wasm.json"); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(record); err == nil {
+			break
+		}
+	}
+	if _, err := s.Shutdown(context.Background(), &taskapi.ShutdownRequest{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	s.client.Close()
+	if err := <-created; err == nil {
+		t.Error("Create succeeded")
+	}
+	waitEnd(t, fd)
+	d.assertNothingLeft()
+}
+
 func TestContainersOfAGroupShareAShim(t *testing.T) {
 	d := newDaemon(t)
 	d.bundle("a", spin(), annotation("io.kubernetes.cri.sandbox-id", "pod"))
