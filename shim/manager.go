@@ -73,17 +73,8 @@ func isNative(bundle string) bool {
 }
 
 func stopWasm(ctx context.Context, bundle string, r *record) (ctrshim.StopStatus, error) {
-	cg, err := cgroup.Load(r.Cgroup)
-	if err != nil && !errdefs.IsNotFound(err) {
-		return ctrshim.StopStatus{}, fmt.Errorf("load cgroup %s: %w", r.Cgroup, err)
-	}
-	if err == nil {
-		if err := cg.Kill(); err != nil {
-			return ctrshim.StopStatus{}, fmt.Errorf("kill processes in cgroup %s: %w", r.Cgroup, err)
-		}
-		if err := cg.Delete(); err != nil {
-			return ctrshim.StopStatus{}, fmt.Errorf("delete cgroup %s: %w", r.Cgroup, err)
-		}
+	if err := removeCgroup(r.Cgroup); err != nil {
+		return ctrshim.StopStatus{}, fmt.Errorf("remove cgroup %s: %w", r.Cgroup, err)
 	}
 	if err := unmountRootfs(bundle); err != nil {
 		return ctrshim.StopStatus{}, err
@@ -95,6 +86,22 @@ func stopWasm(ctx context.Context, bundle string, r *record) (ctrshim.StopStatus
 		return ctrshim.StopStatus{Pid: e.Pid, ExitStatus: e.Status, ExitedAt: e.Timestamp}, nil
 	}
 	return killedStatus(r.Pid), nil
+}
+
+// removeCgroup kills what is in the cgroup and removes it and whatever was made
+// for it.
+func removeCgroup(path string) error {
+	cg, err := cgroup.Load(path)
+	if errdefs.IsNotFound(err) {
+		return cgroup.Sweep(path)
+	}
+	if err != nil {
+		return err
+	}
+	if err := cg.Kill(); err != nil {
+		return err
+	}
+	return cg.Delete()
 }
 
 // killedStatus is the exit of a task of which nothing better is known.

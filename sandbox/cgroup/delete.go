@@ -42,6 +42,24 @@ func (c *Cgroup) Delete() error {
 	return nil
 }
 
+// Sweep removes the parents that a Create of path made before it was killed: Load
+// does not find what had no cgroup yet. One that was killed between making a
+// directory and marking it leaves that directory, as one of somebody else's.
+func Sweep(path string) error {
+	h, err := discover()
+	if err != nil {
+		return err
+	}
+	t, err := parsePath(path)
+	if err != nil {
+		return err
+	}
+	for _, m := range h.mounts() {
+		removeParents(m, t.path)
+	}
+	return nil
+}
+
 // remove removes one directory tree. The kernel answers EBUSY until the last
 // task is unlinked, shortly after its exit is reported. On v1 no event tells
 // when, hence the growing pauses.

@@ -229,6 +229,23 @@ func (s *shim) end() {
 		s.d.cleanup(filepath.Base(filepath.Dir(config)))
 	}
 	s.d.assertNothingLeft()
+	s.d.removeParents()
+}
+
+// removeParents removes the parents of the containers' cgroups that a shim left
+// which was killed between making and marking them.
+func (d *daemon) removeParents() {
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		left, err := filepath.Glob(pattern + d.cgroup())
+		if err != nil {
+			d.t.Error(err)
+		}
+		for _, dir := range left {
+			if err := os.Remove(dir); err != nil {
+				d.t.Errorf("left in cgroups: %v", err)
+			}
+		}
+	}
 }
 
 // cleanup is `delete`, which a daemon executes when the shim does not answer.
