@@ -396,9 +396,6 @@ func (s *service) Checkpoint(ctx context.Context, r *taskapi.CheckpointTaskReque
 	if s.container(r.ID) == nil {
 		return s.native.Checkpoint(ctx, r)
 	}
-	return nil, notImplemented("checkpointing Wasm container", r.ID)
-}
-
-func notImplemented(what, id string) error {
-	return errgrpc.ToGRPC(errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("%s %s is not supported", what, id)))
+	return nil, errgrpc.ToGRPC(errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf(
+		"checkpointing Wasm container %s is not supported; delete it and create it anew", r.ID)))
 }

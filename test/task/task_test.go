@@ -34,9 +34,8 @@ func spin() []byte {
 	return m.Bytes()
 }
 
-// states are the ways to bring a container into each state, and calls what may
-// be asked of it there. want says the errdefs class of each answer; nil is
-// success.
+// states are the ways to bring a container into each state, calls what may be
+// asked of it there, and want the errdefs class of each answer; nil is success.
 func TestEveryCallInEveryState(t *testing.T) {
 	ctx := context.Background()
 	states := []struct {
