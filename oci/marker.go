@@ -37,7 +37,7 @@ func (m marker) set() bool { return m != marker{} }
 // The sandbox (pause) container of a Pod carries the Pod's annotations too and
 // is never Wasm.
 func markerOf(annotations map[string]string, arg0 string) marker {
-	if annotations[containerTypeAnnotation] == "sandbox" {
+	if IsSandbox(annotations) {
 		return marker{}
 	}
 	path, _, _ := strings.Cut(arg0, "#")
@@ -55,4 +55,10 @@ func markerOf(annotations map[string]string, arg0 string) marker {
 		}
 	}
 	return marker{}
+}
+
+// IsSandbox tells the container that holds the namespaces of a Pod, which CRI
+// marks after it has copied what the Pod says.
+func IsSandbox(annotations map[string]string) bool {
+	return annotations[containerTypeAnnotation] == "sandbox"
 }

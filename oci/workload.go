@@ -21,6 +21,13 @@ type Workload struct {
 	// that the guest finds open, for guests that cannot open their own (plain
 	// WASI preview 1). They get the descriptors after the preopens.
 	Listeners []string `json:"listeners,omitempty"`
+	// Signals asks for a stream from which the guest reads the names of the
+	// signals that would end it, one a line, in place of being ended.
+	Signals bool `json:"signals,omitempty"`
+	// MemoryLimit caps the guest's linear memory, in bytes, and MaxFiles its open
+	// descriptors; 0 leaves either to the runner.
+	MemoryLimit uint64 `json:"memoryLimit,omitempty"`
+	MaxFiles    int    `json:"maxFiles,omitempty"`
 }
 
 // Preopen maps a directory of the process that runs the guest to a path that
@@ -32,4 +39,12 @@ type Preopen struct {
 	Guest string `json:"guest"`
 	// ReadOnly refuses every change below it.
 	ReadOnly bool `json:"readOnly,omitempty"`
+}
+
+// String is the preopen as ParsePreopens reads it.
+func (p Preopen) String() string {
+	if p.ReadOnly {
+		return p.Host + ":ro"
+	}
+	return p.Host + ":rw"
 }

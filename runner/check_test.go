@@ -230,7 +230,7 @@ func TestDeclaredMemoryAboveTheCapIsRefused(t *testing.T) {
 	m := &wasmtest.Module{}
 	m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil)))
 	m.Memory(3 << 14)
-	wantParts(t, refusal(t, m.Bytes(), oci.Workload{}, options{memoryLimit: 1 << 30}),
+	wantParts(t, refusal(t, m.Bytes(), oci.Workload{MemoryLimit: 1 << 30}, options{}),
 		"declares a memory of at least 3 GiB, but the limit for one guest is 1 GiB")
 }
 

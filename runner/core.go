@@ -34,9 +34,9 @@ type coreProgram struct {
 
 // loadCore checks, compiles and links a core module.
 func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workload, o options) (_ program, err error) {
-	limit := o.memoryLimit
-	if limit == 0 {
-		limit = maxMemoryPages * pageSize
+	limit := uint64(maxMemoryPages * pageSize)
+	if w.MemoryLimit != 0 {
+		limit = min(limit, w.MemoryLimit&^(pageSize-1))
 	}
 	entry, err := checkEntry(info, w.Module, w.Export)
 	if err != nil {

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +38,7 @@ func Guest() int {
 
 	ctx := context.Background()
 	socket := os.NewFile(control.SocketFD, "socket")
-	p, err := loadInherited(ctx, cache)
+	p, signals, err := loadInherited(ctx, cache)
 	if err == nil {
 		err = confine()
 	}
@@ -51,7 +49,7 @@ func Guest() int {
 	// Beside the wait for the shim this costs nobody any time. Until here a
 	// signal ends the process as it ends any other.
 	handled := make(chan struct{})
-	go exitOnSignals(handled)
+	go handleSignals(handled, signals)
 	if err := control.SendReady(socket); err != nil {
 		// The shim is gone, and so is everybody who would want a message.
 		return 1
@@ -88,15 +86,16 @@ func confine() error {
 	return nil
 }
 
-// loadInherited makes the guest ready from the inherited descriptors.
-func loadInherited(ctx context.Context, withCache bool) (program, error) {
+// loadInherited makes the guest ready from the inherited descriptors. signals is
+// nil unless the guest reads its signals.
+func loadInherited(ctx context.Context, withCache bool) (_ program, signals *signalStream, err error) {
 	var w oci.Workload
 	if err := readWorkload(control.WorkloadFD, &w); err != nil {
-		return nil, control.Errorf(control.Internal, "read the workload's description: %w", err)
+		return nil, nil, control.Errorf(control.Internal, "read the workload's description: %w", err)
 	}
 	binary, err := readModule(control.ModuleFD, w.Module)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer unmapModule(binary)
 	limitGarbage(len(binary))
@@ -104,7 +103,14 @@ func loadInherited(ctx context.Context, withCache bool) (program, error) {
 	if withCache {
 		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true
 	}
-	return load(ctx, binary, &w, o)
+	if w.Signals {
+		if signals, err = newSignalStream(); err != nil {
+			return nil, nil, control.Errorf(control.Unavailable, "%s: make the stream of its signals: %w; raise RLIMIT_NOFILE", w.Module, err)
+		}
+		o.signals = signals.guest
+	}
+	p, err := load(ctx, binary, &w, o)
+	return p, signals, err
 }
 
 // readWorkload reads from offset 0 whatever the file's position is: a memfd
@@ -127,20 +133,3 @@ func readWorkload(fd int, w *oci.Workload) error {
 
 // maxWorkload exceeds what execve takes for arguments and environment.
 const maxWorkload = 16 << 20
-
-// exitOnSignals waits for one of the signals that end a native
-// program, and ends the process; it closes handled when it would see one. The kernel discards them for the first process of a PID namespace unless it has a
-// handler. The shim makes sure with SIGKILL, so this may be best effort: it
-// does not interrupt a system call that never returns.
-//
-// SIGPIPE is ignored instead: WASI has no signals, and a guest sees EPIPE.
-func exitOnSignals(handled chan<- struct{}) {
-	signal.Ignore(syscall.SIGPIPE)
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM)
-	close(handled)
-	if s, ok := (<-c).(syscall.Signal); ok {
-		os.Exit(128 + int(s))
-	}
-}

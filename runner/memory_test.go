@@ -74,7 +74,7 @@ func TestMemoryGrowFailsAtTheCapAndTheGuestGoesOn(t *testing.T) {
 		wasmtest.I32Const(1), wasmtest.MemoryGrow, wasmtest.I32Add, wasmtest.Call(exit))
 	m.Memory(1)
 	m.Export("_start", wasmtest.KindFunc, start)
-	p, err := load(t.Context(), m.Bytes(), &oci.Workload{Module: "app.wasm"}, options{memoryLimit: 3 * pageSize})
+	p, err := load(t.Context(), m.Bytes(), &oci.Workload{Module: "app.wasm", MemoryLimit: 3*pageSize + 1}, options{})
 	if err != nil {
 		t.Fatal(err)
 	}

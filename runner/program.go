@@ -33,9 +33,8 @@ type options struct {
 	// cacheReadOnly tells that nothing can be written there, so that it is of
 	// no use without an entry.
 	cacheReadOnly bool
-	// memoryLimit is the cap of the guest's memory in bytes, a multiple of
-	// pageSize; zero is what 32 bits address.
-	memoryLimit uint64
+	// signals is a socket on which the guest hears of its signals; 0 for none.
+	signals int
 }
 
 // load makes a guest ready: after it only the guest itself can fail. Its error
@@ -66,6 +65,10 @@ func Check(binary []byte, name, export string) error {
 // newHost prepares what the guest finds in its host.
 func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
 	c := wasi.Config{Args: w.Args, Env: w.Env, Listeners: w.Listeners, Stdin: int(o.stdin.Fd()), Stdout: int(o.stdout.Fd()), Stderr: int(o.stderr.Fd())}
+	c.MaxDescriptors, c.MaxDirectories = w.MaxFiles, min(w.MaxFiles, wasi.DefaultMaxDirectories)
+	if o.signals != 0 {
+		c.Streams = append(c.Streams, wasi.Stream{FD: o.signals, Variable: signalVariable})
+	}
 	for _, p := range w.Preopens {
 		c.Preopens = append(c.Preopens, wasi.Preopen{Host: p.Host, Guest: p.Guest, ReadOnly: p.ReadOnly})
 	}
@@ -88,3 +91,6 @@ func fromSystem(err error) bool {
 	_, path := errors.AsType[*fs.PathError](err)
 	return errno || path
 }
+
+// signalVariable tells a guest by which descriptor it reads its signals.
+const signalVariable = "WASI_SIGNAL_FD"

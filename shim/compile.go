@@ -164,7 +164,7 @@ func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Tar
 	cmd.Env = []string{}
 	// The descriptors of the init's program and workload stay unused.
 	cmd.ExtraFiles = []*os.File{conv.config, conv.socket, null, null, target.Module}
-	p := newProcess()
+	p := newProcess(0)
 	p.cmd, p.control = cmd, conv.ours
 	ended := func(status int, err error) { p.exited(status, err, func() {}) }
 	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
@@ -39,6 +40,8 @@ type container struct {
 
 	// options are the runtime options of its Create.
 	options *Options
+	// settings are those of its guests: the options' with its annotations.
+	settings oci.Settings
 	// init is the container's first process.
 	init *process
 	// announced: the event of the creation was sent; guarded by init.mu.

@@ -68,12 +68,21 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, classify(err)
 	}
 	if target.Kind == oci.Native {
+		if !options.AllowNative && !oci.IsSandbox(spec.Annotations) {
+			return nil, nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
+				"container %s is no Wasm container, and this runtime runs no others (its option AllowNative is false); name a Wasm module, or use another runtime class", r.ID))
+		}
 		// The runc task service mounts the root file system for itself.
 		undo.run()
 		native, err := nativeRequest(r, options)
 		return nil, native, err
 	}
 	defer target.Module.Close()
+	settings := options.guest
+	if err := settings.Annotate(spec.Annotations); err != nil {
+		return nil, nil, classify(err)
+	}
+	settings.Apply(target.Workload)
 	if err := supported(r); err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +94,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		sharedPID: !hasOwnPIDNamespace(spec),
 		hooks:     newHooks(spec, r.ID, r.Bundle),
 		options:   options,
-		init:      newProcess(),
+		settings:  settings,
+		init:      newProcess(settings.Drain),
 		execs:     make(map[string]*process),
 	}
 	c.init.stdin, c.init.stdout, c.init.stderr, c.init.terminal = r.Stdin, r.Stdout, r.Stderr, r.Terminal

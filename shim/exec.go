@@ -26,7 +26,7 @@ import (
 // errdefs.ErrFailedPrecondition when the container has ended,
 // errdefs.ErrInvalidArgument for a message that is no OCI process.
 func (c *container) exec(r *taskapi.ExecProcessRequest) error {
-	p := newProcess()
+	p := newProcess(0)
 	p.execID = r.ExecID
 	p.stdin, p.stdout, p.stderr, p.terminal = r.Stdin, r.Stdout, r.Stderr, r.Terminal
 	p.spec = &specs.Process{}
@@ -70,6 +70,8 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 	mode, code := "debug", (*os.File)(nil)
 	if target.Kind == oci.Wasm {
 		mode = "guest"
+		c.settings.Apply(target.Workload)
+		p.drain = c.settings.Drain
 		if code, err = c.compiledCode(ctx, target); err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"strconv"
 	"strings"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
@@ -13,7 +15,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 	"github.com/pelletier/go-toml/v2"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/spelling"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
 // Options is the shim's configuration. It arrives as the runtime options of
@@ -40,6 +46,21 @@ type Options struct {
 	ShimCgroup string `toml:"ShimCgroup"`
 	// CacheDir is the node's directory of compiled code.
 	CacheDir string `toml:"CacheDir"`
+	// AllowNative: containers that are not Wasm run in runc. Without it only the
+	// pause container of a Pod does.
+	AllowNative bool `toml:"AllowNative"`
+	// LogLevel is that of the shim's process, in the words of logrus; empty
+	// leaves it to the daemon's.
+	LogLevel string `toml:"LogLevel"`
+	// MemoryLimit, MaxFiles, Drain and Preopens are what every guest gets, in the
+	// form of the annotations of that meaning; those can only narrow them.
+	MemoryLimit string `toml:"MemoryLimit"`
+	MaxFiles    int    `toml:"MaxFiles"`
+	Drain       string `toml:"Drain"`
+	Preopens    string `toml:"Preopens"`
+
+	// guest is what the last four say.
+	guest oci.Settings
 }
 
 const (
@@ -52,13 +73,18 @@ const (
 	maxConfigFile = 1 << 20
 )
 
-// parseOptions reads runtime options of any type that a daemon sends. nil means
-// none were set. Errors are errdefs.ErrInvalidArgument.
-func parseOptions(any *anypb.Any) (*Options, error) {
-	o := &Options{CacheDir: defaultCacheDir}
+func defaultOptions() *Options {
+	o := &Options{CacheDir: defaultCacheDir, AllowNative: true}
 	if dir := os.Getenv(cacheDirEnv); dir != "" {
 		o.CacheDir = dir
 	}
+	return o
+}
+
+// parseOptions reads runtime options of any type that a daemon sends. nil means
+// none were set. Errors are errdefs.ErrInvalidArgument.
+func parseOptions(any *anypb.Any) (*Options, error) {
+	o := defaultOptions()
 	if len(any.GetValue()) == 0 {
 		return o, nil
 	}
@@ -104,12 +130,49 @@ func (o *Options) mergeTOML(r *runtimeoptions.Options) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(o); err != nil {
 		if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
+			key := strings.Join(strict.Errors[0].Key(), ".")
 			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
-				"%s: unknown key %q; see docs/configuration.md for the known ones", name, strings.Join(strict.Errors[0].Key(), ".")))
+				"%s: unknown key %q%s; see docs/configuration.md for the known ones", name, key, spelling.Hint(key, optionKeys())))
 		}
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: %v", name, err))
 	}
+	if err := o.check(); err != nil {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: %v", name, err))
+	}
 	return nil
+}
+
+// check reads what TOML has no type for.
+func (o *Options) check() error {
+	for _, option := range []struct {
+		key  string
+		set  bool
+		read func() error
+	}{
+		{"LogLevel", o.LogLevel != "", func() error { _, err := logrus.ParseLevel(o.LogLevel); return err }},
+		{"MemoryLimit", o.MemoryLimit != "", func() (err error) { o.guest.MemoryLimit, err = oci.ParseSize(o.MemoryLimit); return }},
+		{"MaxFiles", o.MaxFiles != 0, func() (err error) { o.guest.MaxFiles, err = oci.ParseMaxFiles(strconv.Itoa(o.MaxFiles)); return }},
+		{"Drain", o.Drain != "", func() (err error) { o.guest.Drain, err = oci.ParseDrain(o.Drain); return }},
+		{"Preopens", o.Preopens != "", func() (err error) { o.guest.Preopens, err = oci.ParsePreopens(o.Preopens); return }},
+	} {
+		if !option.set {
+			continue
+		}
+		if err := option.read(); err != nil {
+			return fmt.Errorf("%s: %w", option.key, err)
+		}
+	}
+	return nil
+}
+
+// optionKeys lists the keys of Options.
+func optionKeys() (keys []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Options]()) {
+		if f.IsExported() {
+			keys = append(keys, f.Tag.Get("toml"))
+		}
+	}
+	return keys
 }
 
 func readConfigFile(path string) ([]byte, error) {

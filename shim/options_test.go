@@ -3,8 +3,10 @@ package shim
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
@@ -13,6 +15,8 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
 func mustAny(t *testing.T, m proto.Message) *anypb.Any {
@@ -58,7 +62,12 @@ func TestOptionsRefuseWhatTheyDoNotKnow(t *testing.T) {
 		any  *anypb.Any
 		says string
 	}{
-		"an unknown key":        {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgruop = true")}), `unknown key "SystemdCgruop"`},
+		"an unknown key":        {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte("SystemdCgruop = true")}), `unknown key "SystemdCgruop" (did you mean "SystemdCgroup"?)`},
+		"no size":               {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`MemoryLimit = "64 MB"`)}), "MemoryLimit: it is no size"},
+		"too few files":         {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`MaxFiles = -1`)}), "MaxFiles: it is no number of descriptors"},
+		"no time":               {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`Drain = "soon"`)}), "Drain: it is no time for a drain"},
+		"no directory":          {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`Preopens = "data"`)}), "Preopens: data is no directory"},
+		"no level":              {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`LogLevel = "loud"`)}), "LogLevel: not a valid logrus Level"},
 		"a wrong type of value": {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`SystemdCgroup = "yes"`)}), "SystemdCgroup"},
 		"a missing file":        {mustAny(t, &runtimeoptions.Options{ConfigPath: "/nonexistent.toml"}), "/nonexistent.toml"},
 		"a device as file":      {mustAny(t, &runtimeoptions.Options{ConfigPath: "/dev/zero"}), "/dev/zero"},
@@ -71,6 +80,23 @@ func TestOptionsRefuseWhatTheyDoNotKnow(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestOptionsSetWhatEveryGuestGets(t *testing.T) {
+	o, err := parseOptions(mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`
+		AllowNative = false
+		MemoryLimit = "64Mi"
+		MaxFiles = 100
+		Drain = "30s"
+		Preopens = "/data:ro"`)}))
+	want := oci.Settings{MemoryLimit: 64 << 20, MaxFiles: 100, Drain: 30 * time.Second,
+		Preopens: []oci.Preopen{{Host: "/data", Guest: "/data", ReadOnly: true}}}
+	if err != nil || o.AllowNative || !reflect.DeepEqual(o.guest, want) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if o, err = parseOptions(nil); err != nil || !o.AllowNative || !reflect.DeepEqual(o.guest, oci.Settings{}) {
+		t.Errorf("without options: %+v, %v", o, err)
 	}
 }
 

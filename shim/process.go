@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/sys/reaper"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -34,6 +36,9 @@ type process struct {
 	terminal              bool
 	// spec is what Start of a further process runs; nil for the init.
 	spec *specs.Process
+	// drain is how long a guest that reads its signals may take to end; 0 for one
+	// that does not. Not changed once the process is released.
+	drain time.Duration
 
 	// cmd is set before the process is spawned, and not used by others before
 	// spawned holds the pid.
@@ -51,6 +56,8 @@ type process struct {
 	status tasktypes.Status // guarded by mu
 	// ending is the signal that the shim carried out by SIGKILL; guarded by mu.
 	ending unix.Signal
+	// draining runs out when the time for a drain has; guarded by mu.
+	draining *time.Timer
 	// exitStatus and exitedAt are set before done is closed.
 	exitStatus uint32
 	exitedAt   time.Time
@@ -59,8 +66,8 @@ type process struct {
 }
 
 // newProcess returns a process that is not spawned yet.
-func newProcess() *process {
-	return &process{status: tasktypes.Status_CREATED, done: make(chan struct{})}
+func newProcess(drain time.Duration) *process {
+	return &process{status: tasktypes.Status_CREATED, drain: drain, done: make(chan struct{})}
 }
 
 // spawn starts cmd through start, which may join namespaces around it. ended
@@ -87,6 +94,9 @@ func (p *process) spawn(start func(func() error) error, ended func(status int, e
 func (p *process) exited(status int, err error, onExit func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.draining != nil {
+		p.draining.Stop()
+	}
 	switch {
 	case err != nil:
 		// The reaper ended first, with the server: nobody will ask.
@@ -204,9 +214,18 @@ func (p *process) signal(sig unix.Signal) error {
 	if !terminates(sig) {
 		return p.deliver(sig)
 	}
-	// A guest has no handlers, so a signal that terminates by default ends
-	// it. The kernel would not: it drops such signals for pid 1 of a pid
-	// namespace, and a spinning guest keeps a Go handler from running.
+	if p.drain > 0 && p.status != tasktypes.Status_CREATED && slices.Contains(control.GuestSignals(), sig) {
+		return p.passOn(sig)
+	}
+	return p.end(sig)
+}
+
+// end carries out the default action of a signal. mu is held.
+//
+// A guest has no handlers, so a signal that terminates by default ends it. The
+// kernel would not: it drops such signals for pid 1 of a pid namespace, and a
+// spinning guest keeps a Go handler from running.
+func (p *process) end(sig unix.Signal) error {
 	if p.ending == 0 {
 		p.ending = sig
 	}
@@ -218,6 +237,24 @@ func (p *process) signal(sig unix.Signal) error {
 		return p.thaw()
 	}
 	return nil
+}
+
+// passOn lets the runner tell its guest of a signal. From the first that asks it
+// to end it has the time of a drain. mu is held.
+func (p *process) passOn(sig unix.Signal) error {
+	if control.AsksToEnd(sig) && p.draining == nil {
+		p.draining = time.AfterFunc(p.drain, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.status == tasktypes.Status_STOPPED {
+				return
+			}
+			if err := p.end(sig); err != nil && !errdefs.IsNotFound(err) {
+				log.L.WithError(err).WithField("pid", p.pid()).Error("end a guest after its time for a drain")
+			}
+		})
+	}
+	return p.deliver(sig)
 }
 
 // unknownExit is the exit status that containerd uses when it cannot know.

@@ -34,7 +34,7 @@ func reapChildren(t *testing.T) {
 
 func spawnSleep(t *testing.T) *process {
 	t.Helper()
-	p := newProcess()
+	p := newProcess(0)
 	p.cmd = exec.Command("sleep", "60")
 	ended := func(status int, err error) { p.exited(status, err, func() {}) }
 	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {

@@ -26,6 +26,10 @@ import (
 // a restart. The shim of every version removes its socket through it.
 const addressFile = "address"
 
+// logLevelEnv tells a server the level that the options of its first container
+// name: its command line knows only debug.
+const logLevelEnv = "CONTAINERD_SHIM_WASM_LOG_LEVEL"
+
 // startServer returns the address of the server for the group of the task whose
 // bundle is the working directory, and starts that server if there is none.
 func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string, retErr error) {
@@ -63,7 +67,7 @@ func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string
 	if err := writeAddress(address); err != nil {
 		return "", err
 	}
-	cmd, err := serverCommand(params, listener)
+	cmd, err := serverCommand(params, options, listener)
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +136,7 @@ func listen(address string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-func serverCommand(params *bootapi.BootstrapParams, listener *net.UnixListener) (*exec.Cmd, error) {
+func serverCommand(params *bootapi.BootstrapParams, options *Options, listener *net.UnixListener) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own binary: %w", err)
@@ -151,6 +155,9 @@ func serverCommand(params *bootapi.BootstrapParams, listener *net.UnixListener) 
 	}
 	cmd := exec.Command(self, argv...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=4", "OTEL_SERVICE_NAME=containerd-shim-"+params.GetInstanceID())
+	if options.LogLevel != "" {
+		cmd.Env = append(cmd.Env, logLevelEnv+"="+options.LogLevel)
+	}
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, nil

@@ -30,6 +30,8 @@ type Config struct {
 	// find in their environment, unless it says otherwise, LISTEN_FDS with the
 	// number of listeners and WASI_LISTEN_FD with the descriptor of the first.
 	Listeners []string
+	// Streams become the descriptors after the listeners, in order.
+	Streams []Stream
 	// Stdin, Stdout and Stderr are the descriptors of this process that the guest
 	// has as 0, 1 and 2. A negative one, or one that is closed, reads as empty and
 	// discards what is written. They are never closed, nor are their flags
@@ -61,6 +63,15 @@ type Preopen struct {
 	Guest string
 	// ReadOnly refuses every change below it.
 	ReadOnly bool
+}
+
+// Stream is a connected stream socket of this process.
+type Stream struct {
+	// FD is the raw descriptor, which the host owns once NewHost has succeeded.
+	FD int
+	// Variable is the name of the environment variable that tells the guest the
+	// number of its descriptor.
+	Variable string
 }
 
 // Host is the host of one guest.
@@ -116,6 +127,15 @@ func NewHost(c Config) (*Host, error) {
 			h.Close()
 			return nil, fmt.Errorf("listen on %s: %w", l, err)
 		}
+	}
+	for _, stream := range c.Streams {
+		d, n, e := table.AddStream(stream.FD)
+		if e != 0 {
+			h.Close()
+			return nil, fmt.Errorf("stream for %s: %w", stream.Variable, e)
+		}
+		preview1.Grant(d)
+		c.Env = withDefault(c.Env, stream.Variable, int(n))
 	}
 	h.config = c
 	h.preview1 = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites}, table)

@@ -36,7 +36,13 @@ func (h *host) connect(t *testing.T) *client.Client {
 // test removes it; what it does not is counted.
 func (h *host) newContainer(t *testing.T, verb ...string) *container {
 	t.Helper()
-	ref := h.image(t, "probe-c")
+	return h.newContainerOf(t, "probe-c", verb)
+}
+
+// newContainerOf does so with any guest, and with additions to its spec.
+func (h *host) newContainerOf(t *testing.T, guest string, verb []string, spec ...oci.SpecOpts) *container {
+	t.Helper()
+	ref := h.image(t, guest)
 	c := &container{h: h, client: h.connect(t)}
 	img, err := c.client.GetImage(t.Context(), ref)
 	if err != nil {
@@ -46,7 +52,7 @@ func (h *host) newContainer(t *testing.T, verb ...string) *container {
 	c.Container, err = c.client.NewContainer(t.Context(), id,
 		client.WithImage(img),
 		client.WithNewSnapshot(id, img),
-		client.WithNewSpec(oci.WithImageConfigArgs(img, verb)),
+		client.WithNewSpec(append([]oci.SpecOpts{oci.WithImageConfigArgs(img, verb)}, spec...)...),
 		client.WithRuntime(wasm, nil))
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,33 @@ static int allocate(long mib) {
 			((volatile char *)p)[at] = 1;
 	}
 	printf("allocated %ld MiB\n", mib);
+	return 0;
+}
+
+/* Waits for the first signal, and tells of it. */
+static int drain(void) {
+	const char *fd = getenv("WASI_SIGNAL_FD");
+	if (!fd) {
+		puts("no signals to read");
+		return 4;
+	}
+	puts("waiting");
+	fflush(stdout);
+	char line[32];
+	ssize_t n = read(atoi(fd), line, sizeof line);
+	if (n <= 0)
+		return fail("WASI_SIGNAL_FD");
+	printf("drains on %.*s", (int)n, line);
+	return 0;
+}
+
+/* Opens a file again and again until that fails. */
+static int open_until_the_end(const char *path) {
+	long n = 0;
+	while (open(path, O_RDONLY) >= 0)
+		n++;
+	printf("%s\n", errno == EMFILE ? "EMFILE" : strerror(errno));
+	fprintf(stderr, "%ld\n", n);
 	return 0;
 }
 
@@ -185,6 +213,10 @@ int main(int argc, char **argv) {
 		return list(one);
 	else if (!strcmp(verb, "stat"))
 		return show_stat(one);
+	else if (!strcmp(verb, "drain"))
+		return drain();
+	else if (!strcmp(verb, "leak"))
+		return open_until_the_end(one);
 	else if (!strcmp(verb, "trap"))
 		return trap(one);
 	else {

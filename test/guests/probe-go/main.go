@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -65,10 +66,39 @@ func run(verb, one string) error {
 			return fmt.Errorf("ten sleeps of 200 ms took %v", took)
 		}
 		fmt.Println("timers are concurrent")
+	case "drain":
+		return drain()
 	case "panic":
 		panic("probe-go panics")
 	default:
 		return fmt.Errorf("probe-go: no verb %s", verb)
 	}
 	return nil
+}
+
+// drain works until it is asked to end, and then finishes what it does.
+func drain() error {
+	fd, err := strconv.Atoi(os.Getenv("WASI_SIGNAL_FD"))
+	if err != nil {
+		return err
+	}
+	signals := make(chan string)
+	go func() {
+		line, err := bufio.NewReader(os.NewFile(uintptr(fd), "signals")).ReadString('\n')
+		if err != nil {
+			line = err.Error()
+		}
+		signals <- strings.TrimSpace(line)
+	}()
+	for ticks := 0; ; ticks++ {
+		select {
+		case sig := <-signals:
+			fmt.Println("drains on", sig)
+			return nil
+		case <-time.After(50 * time.Millisecond):
+			if ticks == 1 {
+				fmt.Println("waiting")
+			}
+		}
+	}
 }

@@ -42,7 +42,7 @@ type Descriptor struct {
 	inherited bool
 
 	// undecided tells that the guest found the socket and has neither asked for
-	// its flags nor set them; see AddListener.
+	// its flags nor set them; see AddListener and AddStream.
 	undecided bool
 
 	// Base and Inheriting are the rights of WASI preview 1, whose meaning is the

@@ -83,3 +83,13 @@ func (t *Table) AddListener(at netip.AddrPort) (*Descriptor, uint32, unix.Errno)
 	d.undecided = true
 	return d, n, 0
 }
+
+// AddStream adds a blocking stream of this process and owns it from then on,
+// whether it succeeds or not. Whether it blocks is decided as AddListener says.
+func (t *Table) AddStream(fd int) (*Descriptor, uint32, unix.Errno) {
+	d, n, e := t.Add(fd, 0)
+	if e == 0 {
+		d.undecided = true
+	}
+	return d, n, e
+}

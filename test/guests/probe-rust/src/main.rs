@@ -2,7 +2,8 @@
 //! differently from C's: seeded hash maps, panics, buffered stdout.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::FromRawFd;
 use std::{env, fs, process, thread, time};
 
 fn main() {
@@ -37,6 +38,15 @@ fn run(args: &[String], verb: &str, one: &str) -> io::Result<()> {
             let began = time::Instant::now();
             thread::sleep(time::Duration::from_millis(200));
             println!("slept {}", began.elapsed() >= time::Duration::from_millis(200));
+        }
+        "drain" => {
+            let fd: i32 = env::var("WASI_SIGNAL_FD").unwrap_or_default().parse().unwrap_or(-1);
+            // The runtime opened it for this program alone.
+            let signals = unsafe { fs::File::from_raw_fd(fd) };
+            println!("waiting");
+            let mut line = String::new();
+            io::BufReader::new(signals).read_line(&mut line)?;
+            println!("drains on {}", line.trim());
         }
         "panic" => panic!("probe-rust panics"),
         _ => {
