@@ -34,8 +34,8 @@ type Settings struct {
 	// Preopens are the only directories that the guest gets; nil is its whole
 	// root.
 	Preopens []Preopen
-	// Listeners are as in Workload.
-	Listeners []string
+	// Listeners and Outbound are as in Workload.
+	Listeners, Outbound []string
 }
 
 // annotations maps what follows AnnotationPrefix to what sets it.
@@ -50,6 +50,14 @@ var annotations = map[string]func(s *Settings, value string) error{
 	"listen": func(s *Settings, v string) (err error) {
 		s.Listeners, err = parseListeners(v)
 		return err
+	},
+	// The runner, which has the container's resolver, reads the destinations.
+	"allow-outbound": func(s *Settings, v string) error {
+		s.Outbound = []string{}
+		if v != "none" {
+			s.Outbound = strings.Split(v, ",")
+		}
+		return nil
 	},
 }
 
@@ -80,7 +88,7 @@ func (s *Settings) Apply(w *Workload) {
 	w.MemoryLimit = s.MemoryLimit
 	w.MaxFiles = s.MaxFiles
 	w.Signals = s.Drain > 0
-	w.Listeners = s.Listeners
+	w.Listeners, w.Outbound = s.Listeners, s.Outbound
 	if s.Preopens == nil {
 		return
 	}

@@ -21,6 +21,9 @@ type Workload struct {
 	// that the guest finds open, for guests that cannot open their own (plain
 	// WASI preview 1). They get the descriptors after the preopens.
 	Listeners []string `json:"listeners,omitempty"`
+	// Outbound are the destinations that the guest may reach, such as
+	// db.example:5432 or 10.0.0.0/8; nil is every one, and an empty list none.
+	Outbound []string `json:"outbound"`
 	// Signals asks for a stream from which the guest reads the names of the
 	// signals that would end it, one a line, in place of being ended.
 	Signals bool `json:"signals,omitempty"`

@@ -41,6 +41,11 @@ type Config struct {
 	// time; zero is DefaultMaxDescriptors and DefaultMaxDirectories. The process's
 	// RLIMIT_NOFILE counts as well.
 	MaxDescriptors, MaxDirectories int
+	// Outbound are the destinations to which the guest may connect and send
+	// datagrams: hosts, addresses or networks, with or without a port or a range
+	// of ports, such as db.example:5432, 10.0.0.0/8 or [fd00::/8]:8000-8999. nil
+	// is every one. Another is refused with EACCES and a line on Stderr.
+	Outbound []string
 	// EagerWrites tells every poll at once that a socket can be written to, even
 	// a guest that was told before and did not write. By default such repeated
 	// answers come with growing delays of at most 100 ms, because guests of
@@ -138,7 +143,12 @@ func NewHost(c Config) (*Host, error) {
 		c.Env = withDefault(c.Env, stream.Variable, int(n))
 	}
 	h.config = c
-	h.preview1 = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites}, table)
+	var err error
+	h.preview1, err = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites, Outbound: c.Outbound, Stderr: c.Stderr}, table)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("allow-outbound: %w", err)
+	}
 	return h, nil
 }
 

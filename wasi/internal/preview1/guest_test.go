@@ -53,7 +53,10 @@ func newGuest(t testing.TB, dir string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := New(Config{Args: []string{"app", "x"}, Environ: []string{"A=b"}}, table)
+	h, err := New(Config{Args: []string{"app", "x"}, Environ: []string{"A=b"}}, table)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &guest{t: t, h: h, m: m, mem: m.Memory()}
 }
 

@@ -2,6 +2,7 @@ package preview1
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 
 	"github.com/tetratelabs/wazero/api"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/descriptor"
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/kernel"
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/outbound"
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/resolver"
 )
 
@@ -22,6 +24,11 @@ type Host struct {
 	poller        *descriptor.Poller
 	dir           descriptor.DirReader
 	resolver      resolver.Resolver
+	// outbound is nil when the guest may reach every address. refused holds the
+	// destinations of which stderr tells already.
+	outbound *outbound.Rules
+	refused  map[netip.AddrPort]bool
+	stderr   int
 
 	// module and memory are the guest's; they are known from its first call on.
 	module api.Module
@@ -44,15 +51,27 @@ type Config struct {
 	// EagerWrites switches the delay of repeated write readiness off; see
 	// descriptor.Poller.
 	EagerWrites bool
+	// Outbound lists what the guest may connect to; nil is everything.
+	Outbound []string
+	// Stderr takes a line for what is refused; negative for none.
+	Stderr int
 }
 
-// New returns the host of a guest with a table of descriptors.
-func New(c Config, table *descriptor.Table) *Host {
+// New returns the host of a guest with a table of descriptors. It fails when
+// Outbound cannot be understood.
+func New(c Config, table *descriptor.Table) (*Host, error) {
 	h := &Host{Descriptors: table, args: newVectors(c.Args), environ: newVectors(c.Environ), clock: descriptor.NewClock()}
 	h.resolver = resolver.Resolver{Hosts: "/etc/hosts", Conf: "/etc/resolv.conf", Port: 53}
 	h.poller = descriptor.NewPoller(&h.clock)
 	h.poller.Eager = c.EagerWrites
-	return h
+	if c.Outbound != nil {
+		var err error
+		if h.outbound, err = outbound.Parse(c.Outbound, &h.resolver); err != nil {
+			return nil, err
+		}
+		h.refused, h.stderr = map[netip.AddrPort]bool{}, c.Stderr
+	}
+	return h, nil
 }
 
 // Grant gives a descriptor every right that its type can have.

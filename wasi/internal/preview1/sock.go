@@ -107,6 +107,9 @@ func sockConnect(h *Host, s []uint64) Errno {
 	if e := h.address(&a, s[1], s[2]); e != success {
 		return e
 	}
+	if e := h.allowed(&a); e != success {
+		return e
+	}
 	return errno(d.Connect(&a))
 }
 
@@ -237,6 +240,9 @@ func sockSendTo(h *Host, s []uint64) Errno {
 		return e
 	}
 	if e := h.address(&to, s[3], s[4]); e != success {
+		return e
+	}
+	if e := h.allowed(&to); e != success {
 		return e
 	}
 	return h.send(s[0], s[1], s[2], s[5], s[6], &to)

@@ -90,7 +90,7 @@ func (c *conf) candidates(name string) []string {
 		if domain = strings.ToLower(strings.Trim(domain, ".")); domain != "" {
 			full += "." + domain
 		}
-		if isDomain(full) {
+		if IsDomain(full) {
 			names = append(names, full)
 		}
 	}

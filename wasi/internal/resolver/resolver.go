@@ -23,6 +23,30 @@ type Resolver struct {
 	Hosts, Conf string
 	// Port is that of the name servers: 53.
 	Port uint16
+
+	// hosts and conf are the text of the files; nil reads them at each lookup.
+	hosts, conf *string
+}
+
+// Frozen returns a resolver to which later changes of the files mean nothing.
+func (r *Resolver) Frozen() *Resolver {
+	hosts, conf := text(r.hosts, r.Hosts), text(r.conf, r.Conf)
+	return &Resolver{Port: r.Port, hosts: &hosts, conf: &conf}
+}
+
+func text(frozen *string, path string) string {
+	if frozen != nil {
+		return *frozen
+	}
+	return readFile(path)
+}
+
+// Servers returns the name servers that a lookup asks.
+func (r *Resolver) Servers() (servers []netip.AddrPort) {
+	for _, a := range parseConf(text(r.conf, r.Conf)).servers {
+		servers = append(servers, netip.AddrPortFrom(a, r.Port))
+	}
+	return servers
 }
 
 // Families are the kinds of addresses to look for.
@@ -40,17 +64,17 @@ func (r *Resolver) Lookup(name string, f Families) ([]netip.Addr, error) {
 		return only([]netip.Addr{a.WithZone("").Unmap()}, f)
 	}
 	name = strings.ToLower(name)
-	if found := lookupHosts(readFile(r.Hosts), strings.TrimSuffix(name, ".")); len(found) > 0 {
+	if found := lookupHosts(text(r.hosts, r.Hosts), strings.TrimSuffix(name, ".")); len(found) > 0 {
 		return only(found, f)
 	}
 	// RFC 6761 says that it never goes to a server.
 	if bare := strings.TrimSuffix(name, "."); bare == "localhost" || strings.HasSuffix(bare, ".localhost") {
 		return only([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, f)
 	}
-	if !isDomain(name) {
+	if !IsDomain(name) {
 		return nil, ErrNotFound
 	}
-	c := parseConf(readFile(r.Conf))
+	c := parseConf(text(r.conf, r.Conf))
 	c.port = r.Port
 	deadline := time.Now().Add(maxLookup)
 	result := ErrNotFound
@@ -98,9 +122,9 @@ func only(addrs []netip.Addr, f Families) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// isDomain tells whether a name can be asked for: labels of 1 to 63 bytes, 253
+// IsDomain tells whether a name can be asked for: labels of 1 to 63 bytes, 253
 // in all.
-func isDomain(name string) bool {
+func IsDomain(name string) bool {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > 253 {
 		return false
