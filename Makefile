@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit e2e lint bench clean help
+.PHONY: build demo test unit gostd e2e lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -15,10 +15,13 @@ demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
 
 test: build ## run every test: lint, unit and end to end
-	go run ./test/suite -bin $(BIN) lint unit e2e
+	go run ./test/suite -bin $(BIN) lint unit gostd e2e
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
+
+gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
+	go run ./test/suite -bin $(BIN) gostd
 
 e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select
 	go run ./test/suite -bin $(BIN) e2e

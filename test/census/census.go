@@ -240,6 +240,12 @@ func (s Scope) Sweep() error {
 			return fmt.Errorf("kill %d: %w", pid, err)
 		}
 	}
+	for _, dir := range s.Cgroups() {
+		// A frozen process does not die before it is thawed. Each of the two files
+		// exists in one kind of hierarchy.
+		_ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte("0"), 0)
+	}
 	mounts, err := s.Mounts()
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // Command suite runs the project's tests by phase and sums them up.
 //
-//	suite [-bin DIR] [lint] [unit] [e2e]
+//	suite [-bin DIR] [lint] [unit] [gostd] [e2e]
 //
 // Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
 // before it say how long each phase took and what failed. It exits with 1 when
@@ -38,6 +38,7 @@ type phase struct {
 var phases = []phase{
 	{"lint", (*suite).lint},
 	{"unit", (*suite).unit},
+	{"gostd", (*suite).standardTests},
 	{"e2e", (*suite).endToEnd},
 }
 

@@ -145,10 +145,16 @@ func (s *suite) endToEnd(ctx context.Context) error {
 	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
 }
 
-// goTest runs `go test -json` and tallies what it prints. A failed test is no
-// error: the tally has it.
+// goTest runs `go test -json` in the checkout and tallies what it prints. A
+// failed test is no error: the tally has it.
 func (s *suite) goTest(ctx context.Context, args, env []string) error {
+	return s.goTestIn(ctx, s.store.Checkout, args, env, s.tally)
+}
+
+// goTestIn does so anywhere, into any tally.
+func (s *suite) goTestIn(ctx context.Context, dir string, args, env []string, t *tally) error {
 	cmd := s.command(ctx, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	stderr := &bytes.Buffer{}
 	cmd.Stderr = stderr
@@ -159,11 +165,11 @@ func (s *suite) goTest(ctx context.Context, args, env []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	before := s.tally.failed
-	readErr := s.tally.read(stdout)
+	before := t.failed
+	readErr := t.read(stdout)
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && s.tally.failed > before && ctx.Err() == nil {
+	if errors.As(err, &exit) && t.failed > before && ctx.Err() == nil {
 		err = nil
 	}
 	if err != nil {
