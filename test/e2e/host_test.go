@@ -36,21 +36,30 @@ type host struct {
 // that tests share one after the other, and fails it if it leaves anything.
 func onEachDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	forEachVersion(t, func(t *testing.T, version string) {
-		s := &theSuite
-		s.mu.Lock()
-		h := s.hosts[version]
-		if h == nil {
-			var err error
-			if h, err = s.startDaemon(context.Background(), version); err != nil {
-				s.mu.Unlock()
-				t.Fatal(err)
-			}
-			s.hosts[version] = h
+	forEachVersion(t, func(t *testing.T, version string) { onSharedDaemon(t, version, test) })
+}
+
+// onNewestDaemon is onEachDaemon for what no containerd has to do with.
+func onNewestDaemon(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forVersions(t, theSuite.versions[:1], func(t *testing.T, version string) { onSharedDaemon(t, version, test) })
+}
+
+func onSharedDaemon(t *testing.T, version string, test func(t *testing.T, h *host)) {
+	t.Helper()
+	s := &theSuite
+	s.mu.Lock()
+	h := s.hosts[version]
+	if h == nil {
+		var err error
+		if h, err = s.startDaemon(context.Background(), version); err != nil {
+			s.mu.Unlock()
+			t.Fatal(err)
 		}
-		s.mu.Unlock()
-		h.check(t, test)
-	})
+		s.hosts[version] = h
+	}
+	s.mu.Unlock()
+	h.check(t, test)
 }
 
 // onOwnDaemon is onEachDaemon for tests that stop their daemon.
@@ -76,13 +85,18 @@ func onOwnDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 
 func forEachVersion(t *testing.T, test func(t *testing.T, version string)) {
 	t.Helper()
+	forVersions(t, theSuite.versions, test)
+}
+
+func forVersions(t *testing.T, versions []string, test func(t *testing.T, version string)) {
+	t.Helper()
 	if theSuite.bin == "" {
 		t.Skip("E2E_BIN is not set: run `make e2e`")
 	}
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, version := range theSuite.versions {
+	for _, version := range versions {
 		t.Run(version, func(t *testing.T) { test(t, version) })
 	}
 }
