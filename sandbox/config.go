@@ -82,6 +82,10 @@ type Config struct {
 	// Seccomp is the compiled profile, loaded as the last thing before the
 	// program is executed.
 	Seccomp *seccomp.Filter `json:"seccomp,omitempty"`
+	// Landlock is all that the program may use of the file system, where the
+	// kernel has Landlock; nil is no restriction. Nothing can be executed then,
+	// and processes outside can be sent no signal.
+	Landlock []Reach `json:"landlock,omitempty"`
 	// Rlimits are set as they are.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 	// OOMScoreAdj is written when not nil.

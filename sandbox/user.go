@@ -77,6 +77,15 @@ func (c *Config) becomeUser(cwd int) error {
 		return err
 	}
 	unix.Umask(int(c.Umask))
+	// Without no_new_privs only CAP_SYS_ADMIN may load a filter, which then has
+	// to let the rest pass; FromSpec has made sure. The same is true of Landlock,
+	// which comes first because the filter may know nothing of it.
+	if err := raiseAll(); err != nil {
+		return err
+	}
+	if err := c.enterLandlock(); err != nil {
+		return err
+	}
 	switch {
 	case c.Seccomp == nil:
 		return want.apply()
@@ -85,11 +94,6 @@ func (c *Config) becomeUser(cwd int) error {
 			return err
 		}
 		return c.loadSeccomp()
-	}
-	// Without no_new_privs only CAP_SYS_ADMIN may load a filter, which then has
-	// to let the rest pass; FromSpec has made sure.
-	if err := raiseAll(); err != nil {
-		return err
 	}
 	if err := c.loadSeccomp(); err != nil {
 		return err

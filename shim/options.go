@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
@@ -46,6 +47,14 @@ type Options struct {
 	ShimCgroup string `toml:"ShimCgroup"`
 	// CacheDir is the node's directory of compiled code.
 	CacheDir string `toml:"CacheDir"`
+	// CacheSize is how many bytes of compiled code CacheDir may hold.
+	CacheSize byteSize `toml:"CacheSize"`
+	// CompileTime is how much processor time one compilation may take.
+	CompileTime duration `toml:"CompileTime"`
+	// CompileMemory is how many bytes of memory one compilation may take.
+	CompileMemory byteSize `toml:"CompileMemory"`
+	// Landlock confines Wasm containers by Landlock where the kernel has it.
+	Landlock bool `toml:"Landlock"`
 	// AllowNative: containers that are not Wasm run in runc. Without it only the
 	// pause container of a Pod does.
 	AllowNative bool `toml:"AllowNative"`
@@ -74,7 +83,12 @@ const (
 )
 
 func defaultOptions() *Options {
-	o := &Options{CacheDir: defaultCacheDir, AllowNative: true}
+	o := &Options{
+		CacheDir: defaultCacheDir, CacheSize: 10 << 30,
+		CompileTime: duration(2 * time.Minute), CompileMemory: 2 << 30,
+		Landlock:    true,
+		AllowNative: true,
+	}
 	if dir := os.Getenv(cacheDirEnv); dir != "" {
 		o.CacheDir = dir
 	}

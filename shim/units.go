@@ -1,0 +1,63 @@
+package shim
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// byteSize is a number of bytes in a configuration: digits, with or without one of
+// the binary suffixes of Kubernetes (Ki, Mi, Gi, Ti).
+type byteSize int64
+
+var byteUnits = [...]struct {
+	suffix string
+	shift  int
+}{{"Ti", 40}, {"Gi", 30}, {"Mi", 20}, {"Ki", 10}, {"", 0}}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	for _, u := range byteUnits {
+		digits, ok := strings.CutSuffix(string(text), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(digits, 10, 63)
+		if err != nil || n == 0 || n > math.MaxInt64>>u.shift {
+			break
+		}
+		*b = byteSize(n << u.shift)
+		return nil
+	}
+	return fmt.Errorf("%q is no size; write a whole number of bytes above 0, such as \"512Mi\" or \"2Gi\"", text)
+}
+
+func (b byteSize) String() string {
+	for _, u := range byteUnits {
+		if n := int64(b) >> u.shift; n<<u.shift == int64(b) && n > 0 {
+			return strconv.FormatInt(n, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
+// duration is a time in a configuration, as package time writes it.
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < time.Second {
+		return fmt.Errorf("%q is no time of at least a second; write it as \"30s\" or \"2m\"", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d duration) String() string {
+	s := time.Duration(d).String()
+	s = strings.TrimSuffix(s, "m0s") + map[bool]string{true: "m"}[strings.HasSuffix(s, "m0s")]
+	return strings.TrimSuffix(s, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(s, "h0m")]
+}
