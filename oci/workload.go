@@ -1,5 +1,7 @@
 package oci
 
+import "github.com/wasmshim/containerd-shim-wasm/internal/control"
+
 // Workload describes one guest: the shim fills it from the spec, the runner
 // reads it. It crosses the process boundary as JSON.
 type Workload struct {
@@ -31,6 +33,9 @@ type Workload struct {
 	// descriptors; 0 leaves either to the runner.
 	MemoryLimit uint64 `json:"memoryLimit,omitempty"`
 	MaxFiles    int    `json:"maxFiles,omitempty"`
+	// Limits are those of a compilation in the guest's own process, where it
+	// gets no compiled code.
+	Limits control.CompileLimits `json:"limits,omitzero"`
 }
 
 // Preopen maps a directory of the process that runs the guest to a path that

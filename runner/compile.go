@@ -2,16 +2,17 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"os"
 
 	"github.com/tetratelabs/wazero"
+	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 )
 
 // Compile is the whole process that compiles one module into a directory:
-// it reads a control.CompileConfig from control.ConfigFD and the module from
+// it reads a control.CompileConfig from control.WorkloadFD and the module from
 // control.ModuleFD, reports through control.SocketFD, and returns the exit
 // code. It exists so that a hostile module meets the compiler in a process
 // that has nothing else, and so that the peak of memory ends with it.
@@ -20,7 +21,7 @@ import (
 // refuses of a module, in the same words.
 func Compile() int {
 	socket := os.NewFile(control.SocketFD, "socket")
-	if err := compileInto(context.Background()); err != nil {
+	if err := compileInto(context.Background(), socket); err != nil {
 		_ = control.SendError(socket, err)
 		return 1
 	}
@@ -30,13 +31,14 @@ func Compile() int {
 	return 0
 }
 
-func compileInto(ctx context.Context) error {
+func compileInto(ctx context.Context, socket *os.File) error {
 	var c control.CompileConfig
-	config := os.NewFile(control.ConfigFD, "config")
-	if err := json.NewDecoder(config).Decode(&c); err != nil {
+	if err := readInherited(control.WorkloadFD, &c); err != nil {
 		return control.Errorf(control.Internal, "read the compiler's configuration: %w", err)
 	}
-	_ = config.Close()
+	if err := limitCompilation(c.Limits, c.Module, socket); err != nil {
+		return err
+	}
 	binary, err := readModule(control.ModuleFD, c.Module)
 	if err != nil {
 		return err
@@ -51,11 +53,15 @@ func compileInto(ctx context.Context) error {
 	}
 	linkVariants(info)
 	_, _, err = compile(ctx, binary, info, c.Module, cache)
-	if err != nil && fromSystem(err) {
-		return control.Errorf(control.Unavailable, "%s: store compiled code: %w; free space in %s", c.Module, err, c.Dir)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EFBIG):
+		return control.Errorf(control.ResourceExhausted, "%s compiles to more code than one module may have; make it smaller", c.Module)
+	case errors.Is(err, unix.ENOMEM):
+		return outOfMemory(c.Module, c.Limits)
+	case fromSystem(err):
+		return control.Errorf(control.Unavailable, "%s: store compiled code: %w; free space in the directory of compiled code", c.Module, err)
 	}
-	if err != nil {
-		return refuseByEngine(c.Module, info, err)
-	}
-	return nil
+	return refuseByEngine(c.Module, info, err)
 }

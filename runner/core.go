@@ -84,7 +84,15 @@ func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module 
 			}
 		}
 	}
+	leave := func() {}
+	if o.limit != nil {
+		var err error
+		if leave, err = o.limit(); err != nil {
+			return nil, nil, err
+		}
+	}
 	r, c, err := compile(ctx, binary, info, module, nil)
+	leave()
 	if err == nil {
 		// The compiler leaves twenty times the module's size behind. Next to the
 		// time that it took, returning that costs nothing, but for small modules.

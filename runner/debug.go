@@ -16,7 +16,7 @@ import (
 func Debug() int {
 	socket := os.NewFile(control.SocketFD, "socket")
 	var w oci.Workload
-	if err := readWorkload(control.WorkloadFD, &w); err != nil {
+	if err := readInherited(control.WorkloadFD, &w); err != nil {
 		_ = control.SendError(socket, err)
 		return 1
 	}

@@ -38,7 +38,7 @@ func Guest() int {
 
 	ctx := context.Background()
 	socket := os.NewFile(control.SocketFD, "socket")
-	p, signals, err := loadInherited(ctx, cache)
+	p, signals, err := loadInherited(ctx, cache, socket)
 	if err == nil {
 		err = confine()
 	}
@@ -88,9 +88,9 @@ func confine() error {
 
 // loadInherited makes the guest ready from the inherited descriptors. signals is
 // nil unless the guest reads its signals.
-func loadInherited(ctx context.Context, withCache bool) (_ program, signals *signalStream, err error) {
+func loadInherited(ctx context.Context, withCache bool, socket *os.File) (_ program, signals *signalStream, err error) {
 	var w oci.Workload
-	if err := readWorkload(control.WorkloadFD, &w); err != nil {
+	if err := readInherited(control.WorkloadFD, &w); err != nil {
 		return nil, nil, control.Errorf(control.Internal, "read the workload's description: %w", err)
 	}
 	binary, err := readModule(control.ModuleFD, w.Module)
@@ -99,7 +99,9 @@ func loadInherited(ctx context.Context, withCache bool) (_ program, signals *sig
 	}
 	defer unmapModule(binary)
 	limitGarbage(len(binary))
-	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func() (func(), error) {
+		return limitOwnCompilation(w.Limits, w.Module, socket)
+	}}
 	if withCache {
 		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true
 	}
@@ -113,9 +115,9 @@ func loadInherited(ctx context.Context, withCache bool) (_ program, signals *sig
 	return p, signals, err
 }
 
-// readWorkload reads from offset 0 whatever the file's position is: a memfd
+// readInherited reads JSON from offset 0 whatever the file's position is: a memfd
 // comes as it was written.
-func readWorkload(fd int, w *oci.Workload) error {
+func readInherited(fd int, v any) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
@@ -128,7 +130,7 @@ func readWorkload(fd int, w *oci.Workload) error {
 	if err != nil {
 		return os.NewSyscallError("pread", err)
 	}
-	return json.Unmarshal(b[:n], w)
+	return json.Unmarshal(b[:n], v)
 }
 
 // maxWorkload exceeds what execve takes for arguments and environment.

@@ -119,16 +119,16 @@ func runGuest(t *testing.T, binary []byte, w oci.Workload) (code int, stdout, st
 // compileInDir runs the compile process.
 func compileInDir(t *testing.T, binary []byte, dir string) error {
 	t.Helper()
-	r, w, err := os.Pipe()
+	return compileWithin(t, binary, dir, control.CompileLimits{})
+}
+
+func compileWithin(t *testing.T, binary []byte, dir string, limits control.CompileLimits) error {
+	t.Helper()
+	config, err := json.Marshal(control.CompileConfig{Dir: dir, Module: "app.wasm", Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startProcess(t, "compile", nil, r, nil, memfd(t, binary), nil)
-	_ = r.Close()
-	if err := json.NewEncoder(w).Encode(control.CompileConfig{Dir: dir, Module: "app.wasm"}); err != nil {
-		t.Fatal(err)
-	}
-	_ = w.Close()
+	p := startProcess(t, "compile", nil, nil, memfd(t, config), memfd(t, binary), nil)
 	report := control.Receive(p.shim)
 	if code := p.wait(); (code == 0) != (report == nil) {
 		t.Errorf("the compile process exits with %d after report %v", code, report)

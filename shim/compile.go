@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"debug/elf"
@@ -9,17 +10,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
-	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
 // runnerName is the runner's binary, which is installed beside the shim's.
@@ -65,29 +66,83 @@ var runnerBuild = sync.OnceValues(func() (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 })
 
-// compiledCode returns the directory with the target's compiled code, compiling
-// it first if the node's cache does not hold it. A nil file without an error
-// means that the cache cannot be used: the runner compiles for itself then.
-//
-// Errors: errdefs.ErrInvalidArgument when the module cannot be compiled.
-func (c *container) compiledCode(ctx context.Context, target *oci.Target) (*os.File, error) {
-	entry, err := cacheEntry(ctx, c.options.CacheDir, c.cgroup, target)
-	if err == nil {
-		defer entry.Close()
-		var code *os.File
-		if code, err = entry.OpenMount(); err == nil {
-			return code, nil
+// compiled is compiled code for a process that is about to be launched; nil is
+// none.
+type compiled struct {
+	// mount is the directory that holds it.
+	mount *os.File
+	entry *codecache.Entry
+	// private is the directory of a cache for this process alone, or empty.
+	private string
+}
+
+// mounted is what the process inherits.
+func (c *compiled) mounted() *os.File {
+	if c == nil {
+		return nil
+	}
+	return c.mount
+}
+
+// release ends the use of the code, once the process has loaded it.
+func (c *compiled) release(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	c.mount.Close()
+	if err := c.entry.Close(); err != nil {
+		log.G(ctx).WithError(err).Warn("release compiled code")
+	}
+	if c.private != "" {
+		if err := os.RemoveAll(c.private); err != nil {
+			log.G(ctx).WithError(err).Warn("remove compiled code that is not cached")
 		}
 	}
-	if module, ok := errors.AsType[*moduleError](err); ok {
-		return nil, module.err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+}
+
+// compiledCode returns the target's compiled code, compiling it first if the
+// node's cache does not hold it. Where that cache cannot be used, the code is the
+// caller's alone. Nothing without an error means that compiled code cannot be
+// handed over at all: the runner compiles for itself then.
+//
+// Errors: errdefs.ErrInvalidArgument when the module cannot be compiled,
+// errdefs.ErrResourceExhausted when it cannot within its limits.
+func (c *container) compiledCode(ctx context.Context, target *oci.Target) (*compiled, error) {
+	code, err := c.codeFrom(ctx, c.options.CacheDir, target)
+	if !mayBeTheCache(ctx, err) {
+		return code, blameModule(ctx, err)
 	}
 	log.G(ctx).WithError(err).WithField("cache", c.options.CacheDir).
 		Warn("compiled code is not cached: the module is compiled at every start")
+	private, err := os.MkdirTemp(c.bundle, "code-")
+	if err == nil {
+		if code, err = c.codeFrom(ctx, filepath.Join(private, "cache"), target); err == nil {
+			code.private = private
+			return code, nil
+		}
+		err = errors.Join(err, os.RemoveAll(private))
+	}
+	if !mayBeTheCache(ctx, err) {
+		return nil, blameModule(ctx, err)
+	}
+	log.G(ctx).WithError(err).Warn("the module is compiled in its own process")
 	return nil, nil
+}
+
+// mayBeTheCache tells that another directory may help.
+func mayBeTheCache(ctx context.Context, err error) bool {
+	_, module := errors.AsType[*moduleError](err)
+	return err != nil && !module && ctx.Err() == nil
+}
+
+func blameModule(ctx context.Context, err error) error {
+	if module, ok := errors.AsType[*moduleError](err); ok {
+		return module.err
+	}
+	if err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // moduleError is a failure of compiling that would fail without the cache too.
@@ -96,12 +151,26 @@ type moduleError struct{ err error }
 func (e *moduleError) Error() string { return e.err.Error() }
 func (e *moduleError) Unwrap() error { return e.err }
 
-func cacheEntry(ctx context.Context, dir string, cg *cgroup.Cgroup, target *oci.Target) (*codecache.Entry, error) {
+// codeFrom takes the code from the cache at dir, compiling it first if it is not
+// there.
+func (c *container) codeFrom(ctx context.Context, dir string, target *oci.Target) (*compiled, error) {
+	entry, err := c.cacheEntry(ctx, dir, target)
+	if err != nil {
+		return nil, err
+	}
+	mount, err := entry.OpenMount()
+	if err != nil {
+		return nil, errors.Join(err, entry.Close())
+	}
+	return &compiled{mount: mount, entry: entry}, nil
+}
+
+func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Target) (*codecache.Entry, error) {
 	build, err := runnerBuild()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := codecache.Open(dir)
+	cache, err := codecache.Open(dir, codecache.WithLimit(int64(c.options.CacheSize)))
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +194,7 @@ func cacheEntry(ctx context.Context, dir string, cg *cgroup.Cgroup, target *oci.
 	if err != nil {
 		return nil, err
 	}
-	if err := compile(ctx, cg, draft.Dir(), target); err != nil {
+	if err := c.compile(ctx, draft, target); err != nil {
 		return nil, errors.Join(err, draft.Discard())
 	}
 	return draft.Commit()
@@ -141,51 +210,67 @@ func moduleDigest(f *os.File) (digest [sha256.Size]byte, _ error) {
 	return digest, nil
 }
 
-// compile runs the compile process inside the container's limits: compiling a
-// module takes memory and time that its owner pays for.
-func compile(ctx context.Context, cg *cgroup.Cgroup, dir string, target *oci.Target) error {
-	path, err := runnerPath()
+// compile runs the compile process: in a sandbox of its own, since a module is
+// hostile until proven otherwise, and inside the container's cgroup, since
+// compiling takes memory and time that its owner pays for.
+func (c *container) compile(ctx context.Context, draft *codecache.Draft, target *oci.Target) error {
+	module, limits := target.Workload.Module, c.options.compileLimits()
+	root, err := os.MkdirTemp(c.bundle, "compile-")
 	if err != nil {
 		return err
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	defer os.RemoveAll(root)
+	config, err := compileSandbox(root, draft.Dir(), limits)
 	if err != nil {
 		return err
 	}
-	defer null.Close()
-	conv, err := newConversation()
+	if !c.options.Landlock {
+		config.Landlock = nil
+	}
+	if err := draft.GiveTo(compileUser); err != nil {
+		return err
+	}
+	// What Go's runtime says when it finds no memory.
+	stderr, err := memfd("stderr", nil)
 	if err != nil {
 		return err
 	}
-	defer conv.close()
-	defer conv.ours.Close()
-
-	cmd := exec.Command(path, "compile")
-	cmd.Env = []string{}
-	// The descriptors of the init's program and workload stay unused.
-	cmd.ExtraFiles = []*os.File{conv.config, conv.socket, null, null, target.Module}
+	defer stderr.Close()
+	inherited, err := unix.FcntlInt(stderr.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	// The process looks at the clock itself; this is for one that does not run.
+	ctx, cancel := context.WithTimeoutCause(ctx, control.WallFactor*limits.Time+time.Minute, &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
+		"%s is not compiled after %v; raise the runtime option CompileTime", module, control.WallFactor*limits.Time+time.Minute))})
+	defer cancel()
+	var undo undoStack
+	defer undo.run()
 	p := newProcess(0)
-	p.cmd, p.control = cmd, conv.ours
-	ended := func(status int, err error) { p.exited(status, err, func() {}) }
-	if err := p.spawn(func(start func() error) error { return start() }, ended); err != nil {
-		return fmt.Errorf("spawn the compile process: %w", err)
+	p.stdio = &stdio{child: [3]*os.File{2: os.NewFile(uintptr(inherited), "stderr")}}
+	err = c.launch(ctx, p, launched{
+		config:   config,
+		workload: control.CompileConfig{Dir: compileDir, Module: module, Limits: limits},
+		name:     module,
+		module:   target.Module,
+		ended:    func(status int, err error) { p.exited(status, err, func() {}) },
+	}, &undo)
+	switch {
+	case err == nil:
+		return p.wait(ctx)
+	case errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err):
+		return &moduleError{err}
+	case outOfMemory(stderr):
+		return &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
+			"%s takes more than %v of memory to compile; make the module smaller, or raise the runtime option CompileMemory", module, c.options.CompileMemory))}
 	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		<-p.done
-	}()
-	conv.spawned()
-	if err := cg.Add(p.pid()); err != nil {
-		return fmt.Errorf("add the compile process to cgroup %s: %w", cg.Path(), err)
-	}
-	if err := conv.send(control.CompileConfig{Dir: dir, Module: target.Workload.Module}); err != nil {
-		return err
-	}
-	if err := awaitReport(ctx, p, cg, target.Workload.Module); err != nil {
-		if errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err) {
-			return &moduleError{err}
-		}
-		return fmt.Errorf("compile %s: %w", target.Workload.Module, err)
-	}
-	return nil
+	return fmt.Errorf("compile %s: %w", module, err)
+}
+
+// outOfMemory tells from what a process of Go left on its standard error that it
+// ended for want of memory.
+func outOfMemory(stderr *os.File) bool {
+	head := make([]byte, 4<<10)
+	n, _ := stderr.ReadAt(head, 0)
+	return bytes.Contains(head[:n], []byte("out of memory")) || bytes.Contains(head[:n], []byte("cannot allocate memory"))
 }

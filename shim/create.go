@@ -115,6 +115,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, classify(err)
 	}
 	config.Env = runnerEnv()
+	config.Landlock = c.reach(target)
+	target.Workload.Limits = c.options.compileLimits()
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", r.ID).Warn(warning)
 	}
@@ -128,12 +130,11 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, err
 	}
-	if code != nil {
-		defer code.Close()
-	}
+	defer code.release(ctx)
 	err = c.launch(ctx, c.init, launched{
 		config:   config,
 		workload: target.Workload,
+		name:     target.Workload.Module,
 		module:   target.Module,
 		code:     code,
 		ended:    c.initEnded,

@@ -67,7 +67,7 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 		return err
 	}
 	defer target.Module.Close()
-	mode, code := "debug", (*os.File)(nil)
+	mode, code := "debug", (*compiled)(nil)
 	if target.Kind == oci.Wasm {
 		mode = "guest"
 		c.settings.Apply(target.Workload)
@@ -75,9 +75,7 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 		if code, err = c.compiledCode(ctx, target); err != nil {
 			return err
 		}
-		if code != nil {
-			defer code.Close()
-		}
+		defer code.release(ctx)
 	}
 	config, err := sandbox.FromProcess(p.spec, handle, runnerArgs(mode, target.Workload))
 	if err != nil {
@@ -88,6 +86,8 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 		return classify(err)
 	}
 	config.Env = runnerEnv()
+	config.Landlock = c.reach(target)
+	target.Workload.Limits = c.options.compileLimits()
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", c.id).WithField("exec", p.execID).Warn(warning)
 	}
@@ -109,6 +109,7 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 	err = c.launch(ctx, p, launched{
 		config:    config,
 		workload:  target.Workload,
+		name:      target.Workload.Module,
 		module:    target.Module,
 		code:      code,
 		container: handle,

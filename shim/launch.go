@@ -20,12 +20,15 @@ import (
 
 // launched is what a process of a container is made of.
 type launched struct {
-	config   *sandbox.Config
-	workload *oci.Workload
+	config *sandbox.Config
+	// workload is what the program reads as JSON from control.WorkloadFD.
+	workload any
+	// name is the module's, for messages.
+	name string
 	// module is the guest's binary.
 	module *os.File
 	// code is the directory of its compiled code; nil when there is none.
-	code *os.File
+	code *compiled
 	// container is a pidfd of the container's init; nil for the init itself.
 	container *os.File
 	// ended takes the end of the process.
@@ -59,7 +62,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code, l.container}
+	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
@@ -81,7 +84,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		return err
 	}
 	if l.config.AwaitsHooks() {
-		if err := awaitReport(ctx, p, c.cgroup, l.workload.Module); err != nil {
+		if err := awaitReport(ctx, p, c.cgroup, l.name); err != nil {
 			return err
 		}
 		if err := c.hooks.created(ctx, p.pid()); err != nil {
@@ -91,7 +94,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 			return fmt.Errorf("let the sandbox's init go on after the hooks: %w", err)
 		}
 	}
-	return awaitReport(ctx, p, c.cgroup, l.workload.Module)
+	return awaitReport(ctx, p, c.cgroup, l.name)
 }
 
 // runnerArgs is the command line of a runner: what people see in ps.
@@ -136,6 +139,8 @@ func classify(err error) error {
 		return errdefs.ErrInvalidArgument.WithMessage(e.Message)
 	case control.NotFound:
 		return errdefs.ErrNotFound.WithMessage(e.Message)
+	case control.ResourceExhausted:
+		return errdefs.ErrResourceExhausted.WithMessage(e.Message)
 	case control.Unavailable:
 		return errdefs.ErrUnavailable.WithMessage(e.Message)
 	default:

@@ -11,13 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // File descriptors that a container's process inherits beside its stdio.
 const (
-	// ConfigFD is the read end of a pipe from which the init (or the compile
-	// process) reads its configuration up to EOF. The shim writes it only after
-	// the process is in its cgroup, so that nothing runs outside the limits.
+	// ConfigFD is the read end of a pipe from which the init reads its
+	// configuration up to EOF. The shim writes it only after the process is in
+	// its cgroup, so that nothing runs outside the limits.
 	ConfigFD = 3
 	// SocketFD is a stream socket: one Report to the shim, one start byte back;
 	// twice if the shim runs hooks while the init waits.
@@ -25,7 +26,8 @@ const (
 	SocketFD = 4
 	// ProgramFD is the executable that the init becomes.
 	ProgramFD = 5
-	// WorkloadFD holds the JSON of an oci.Workload, read from offset 0 to EOF.
+	// WorkloadFD holds the JSON of an oci.Workload, or of a CompileConfig, read
+	// from offset 0 to EOF.
 	WorkloadFD = 6
 	// ModuleFD is the guest's binary, open for reading at offset 0.
 	ModuleFD = 7
@@ -47,6 +49,8 @@ const (
 	InvalidArgument Class = "invalid argument"
 	// NotFound: a file that the spec or the image names does not exist.
 	NotFound Class = "not found"
+	// ResourceExhausted: a limit of the container or of its runtime was hit.
+	ResourceExhausted Class = "resource exhausted"
 	// Unavailable: the node lacks something for now, such as memory.
 	Unavailable Class = "unavailable"
 	// Internal: everything else.
@@ -74,15 +78,29 @@ type Report struct {
 	Error *Error `json:"error,omitempty"`
 }
 
-// CompileConfig is what the compile process reads from ConfigFD as JSON. The
+// CompileConfig is what the compile process reads from WorkloadFD as JSON. The
 // binary is behind ModuleFD, the report goes to SocketFD.
 type CompileConfig struct {
-	// Dir is the directory in which compiled code is stored, as CacheFD will
-	// show it to the runner.
+	// Dir is the directory, in the process's own root, in which compiled code is
+	// stored, as CacheFD will show it to the runner.
 	Dir string `json:"dir"`
 	// Module is the binary's name for messages.
 	Module string `json:"module"`
+	// Limits are those of the compilation.
+	Limits CompileLimits `json:"limits,omitzero"`
 }
+
+// CompileLimits bound one compilation; zero is no limit.
+type CompileLimits struct {
+	// Time is the processor time that it may take. In WallFactor times that it
+	// has to be done.
+	Time time.Duration `json:"time,omitempty"`
+	// Memory is how many bytes of memory its process may have.
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// WallFactor is by how much a compilation may last longer than it computes.
+const WallFactor = 4
 
 // maxReport bounds what the shim reads from a process that runs hostile code.
 const maxReport = 64 << 10

@@ -27,15 +27,27 @@ type Cache struct {
 	root string
 	dir  int // descriptor of root, until Close
 	uid  int // owner of everything, the effective user
+	// limit is how many bytes all entries may have; 0 is no limit.
+	limit int64
 }
+
+// Option is an option of Open.
+type Option func(*Cache)
+
+// WithLimit bounds the bytes of all entries together. Commit then evicts those
+// that were not used for the longest time; those in use stay.
+func WithLimit(bytes int64) Option { return func(c *Cache) { c.limit = bytes } }
 
 // Open opens the cache at root and makes it, with mode 0700, if it is missing.
 //
 // It refuses, with a *control.Error of class Unavailable, a root that is a
 // symlink, belongs to another user or can be written by others. One that others
 // can merely read is tightened. Drafts whose makers are dead are removed.
-func Open(root string) (*Cache, error) {
+func Open(root string, options ...Option) (*Cache, error) {
 	c := &Cache{root: filepath.Clean(root), uid: os.Geteuid()}
+	for _, o := range options {
+		o(c)
+	}
 	if err := os.MkdirAll(filepath.Dir(c.root), 0o755); err != nil {
 		return nil, fmt.Errorf("open code cache: %w", err)
 	}

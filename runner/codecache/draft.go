@@ -67,6 +67,20 @@ func (c *Cache) begin(k Key) (*Draft, error) {
 // directory. Nobody but the owner of the cache can reach it.
 func (d *Draft) Dir() string { return filepath.Join(d.cache.root, d.name, "code") }
 
+// GiveTo lets a user write into Dir, who needs a mount of it to get there.
+// Commit takes everything back.
+func (d *Draft) GiveTo(uid int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dir == nil {
+		return errors.New("give away a draft of compiled code: it has ended")
+	}
+	if err := unix.Fchownat(int(d.dir.Fd()), "code", uid, -1, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("give away a draft of compiled code: %w", os.NewSyscallError("fchownat", err))
+	}
+	return nil
+}
+
 // Discard removes the draft. After Commit or Discard it does nothing.
 func (d *Draft) Discard() error {
 	d.mu.Lock()
@@ -88,7 +102,8 @@ func (d *Draft) end() {
 }
 
 // Commit makes the draft the entry of its key. Whoever wrote into it must have
-// ended. When another process was faster, the result is that one's entry. It
+// ended. When another process was faster, the result is that one's entry; when
+// there is no room in the cache, it is an entry that ends with its Close. It
 // fails when the draft holds anything else than files of compiled code; the draft
 // is gone in any case.
 func (d *Draft) Commit() (*Entry, error) {
@@ -97,10 +112,10 @@ func (d *Draft) Commit() (*Entry, error) {
 	if d.dir == nil {
 		return nil, errors.New("commit compiled code: the draft has ended")
 	}
-	defer d.end()
 	e, err := d.commit()
 	if err != nil {
 		_ = removeAll(d.cache.dir, d.name) // or Open sweeps it
+		d.end()
 		return nil, fmt.Errorf("commit compiled code: %w", err)
 	}
 	return e, nil
@@ -126,24 +141,54 @@ func (d *Draft) commit() (*Entry, error) {
 		e.Close()
 		return nil, err
 	}
+	kept, winner, err := d.publish(sizeOf(d.cache.dir, d.name))
+	switch {
+	case err != nil:
+		e.Close()
+		return nil, err
+	case winner != nil:
+		e.Close()
+		defer d.end()
+		return winner, removeAll(d.cache.dir, d.name)
+	case !kept:
+		if err := d.lend(e); err != nil {
+			e.Close()
+			return nil, err
+		}
+		return e, nil
+	}
+	e.lock, d.dir = d.dir, nil
+	return e, nil
+}
+
+// publish gives the draft the name of its key, if there is room for so many
+// bytes. When another process was faster it returns that one's entry.
+func (d *Draft) publish(size int64) (kept bool, winner *Entry, err error) {
+	lock, err := d.cache.lockRoot()
+	if err != nil {
+		return false, nil, err
+	}
+	defer lock.Close()
+	if room, err := d.cache.makeRoom(size); err != nil || !room {
+		return false, nil, err
+	}
 	name := d.key.String()
 	for range maxAttempts {
 		err = unix.Renameat2(d.cache.dir, d.name, d.cache.dir, name, unix.RENAME_NOREPLACE)
 		if err == nil {
-			// Without this a crash may lose the entry, never damage it.
-			if err := unix.Fsync(d.cache.dir); err != nil {
-				e.Close()
-				return nil, os.NewSyscallError("fsync", err)
+			// Others may use it, too. Nobody evicts before the root is unlocked.
+			if err := flock(int(d.dir.Fd()), unix.LOCK_SH); err != nil {
+				return false, nil, err
 			}
-			return e, nil
+			// Without this a crash may lose the entry, never damage it.
+			return true, nil, os.NewSyscallError("fsync", unix.Fsync(d.cache.dir))
 		}
 		if !errors.Is(err, unix.EEXIST) {
 			break
 		}
 		winner, lookupErr := d.cache.Lookup(d.key)
 		if lookupErr == nil {
-			e.Close()
-			return winner, removeAll(d.cache.dir, d.name)
+			return false, winner, nil
 		}
 		if !errors.Is(lookupErr, ErrMiss) {
 			err = lookupErr
@@ -151,8 +196,23 @@ func (d *Draft) commit() (*Entry, error) {
 		}
 		// What was there was damaged, and is gone.
 	}
-	e.Close()
-	return nil, os.NewSyscallError("rename", err)
+	return false, nil, os.NewSyscallError("rename", err)
+}
+
+// lend lets the entry be used from the draft, which stays locked, and which the
+// entry's Close removes.
+func (d *Draft) lend(e *Entry) error {
+	root, err := openDir(d.cache.dir, ".") // the cache may be closed before
+	if err != nil {
+		return err
+	}
+	name := d.name
+	e.discard = func() error {
+		defer unix.Close(root)
+		return removeAll(root, name)
+	}
+	e.lock, d.dir = d.dir, nil
+	return nil
 }
 
 // seal checks what the engine wrote, gives it its final owner and modes, puts it

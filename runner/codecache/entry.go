@@ -1,6 +1,7 @@
 package codecache
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -9,12 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Entry is compiled code that has been verified. It stays usable for the process
-// that holds it only while nobody removes it from the disk.
+// Entry is compiled code that has been verified. It is not evicted before Close,
+// or the end of the process.
 type Entry struct {
 	code    *os.File
 	created time.Time
 	size    int64
+	// lock is the entry's directory, locked.
+	lock *os.File
+	// discard removes an entry that is not kept; nil for others.
+	discard func() error
 }
 
 func newEntry(code int, m *meta) *Entry {
@@ -31,8 +36,19 @@ func (e *Entry) Created() time.Time { return e.created }
 // Size is the number of bytes of code.
 func (e *Entry) Size() int64 { return e.size }
 
-// Close releases the entry. Mounts of it stay usable.
-func (e *Entry) Close() error { return e.code.Close() }
+// Close releases the entry. Whoever has a mount of it must have opened what it
+// needs: from now on the entry can be evicted, and one that did not fit into the
+// cache is removed.
+func (e *Entry) Close() error {
+	err := e.code.Close()
+	if e.discard != nil {
+		err = errors.Join(err, e.discard())
+	}
+	if e.lock != nil {
+		err = errors.Join(err, e.lock.Close())
+	}
+	return err
+}
 
 // OpenMount returns the entry's directory, in which the engine finds its own
 // directory, as a read-only mount that is attached nowhere. Whoever inherits the

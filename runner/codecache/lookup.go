@@ -29,9 +29,9 @@ func (e *DamageError) Error() string {
 // Is makes a DamageError an ErrMiss.
 func (e *DamageError) Is(target error) bool { return target == ErrMiss }
 
-// touchEvery is how exact the time of last use is. Once an hour is enough to
-// evict by and costs a busy node nothing.
-const touchEvery = time.Hour
+// touchEvery is how exact the time of last use is: exact enough to evict by, and
+// one write a minute costs a busy node nothing.
+const touchEvery = time.Minute
 
 // Lookup finds the code of a key and verifies all of it: owners, modes, names,
 // sizes and checksums. It fails with ErrMiss when there is none, and with a
@@ -39,25 +39,44 @@ const touchEvery = time.Hour
 // or foreign. Other errors say nothing about the entry.
 func (c *Cache) Lookup(k Key) (*Entry, error) {
 	name := k.String()
-	fd, err := openDir(c.dir, name)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, ErrMiss
-	}
-	if err == nil {
-		defer unix.Close(fd)
-		var e *Entry
-		if e, err = c.verify(fd, k); err == nil {
-			c.touch(fd, name)
-			return e, nil
+	for range maxAttempts {
+		fd, err := openDir(c.dir, name)
+		if errors.Is(err, unix.ENOENT) {
+			return nil, ErrMiss
 		}
+		if err != nil {
+			return nil, c.judge(name, -1, err)
+		}
+		there, err := c.lockShared(fd, name)
+		if err != nil || !there {
+			unix.Close(fd)
+			if err != nil {
+				return nil, fmt.Errorf("look up compiled code %s: %w", name, err)
+			}
+			continue // evicted, and perhaps there again
+		}
+		e, err := c.verify(fd, k)
+		if err != nil {
+			defer unix.Close(fd)
+			return nil, c.judge(name, fd, err)
+		}
+		c.touch(fd, name)
+		e.lock = os.NewFile(uintptr(fd), name)
+		return e, nil
 	}
+	return nil, fmt.Errorf("look up compiled code %s: it comes and goes", name)
+}
+
+// judge removes the entry that fd refers to, or with -1 whatever has the name, if
+// it is to blame for the error.
+func (c *Cache) judge(name string, fd int, err error) error {
 	if !blamesEntry(err) {
-		return nil, fmt.Errorf("look up compiled code %s: %w", name, err)
+		return fmt.Errorf("look up compiled code %s: %w", name, err)
 	}
 	if err := c.discard(name, fd); err != nil {
-		return nil, fmt.Errorf("remove damaged compiled code %s: %w", name, err)
+		return fmt.Errorf("remove damaged compiled code %s: %w", name, err)
 	}
-	return nil, &DamageError{Key: name, Reason: err.Error()}
+	return &DamageError{Key: name, Reason: err.Error()}
 }
 
 // damage is a fault of an entry.
@@ -230,7 +249,8 @@ func expectNames(fd int, name string, want ...string) error {
 // look older.
 func (c *Cache) touch(fd int, name string) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err == nil && time.Since(time.Unix(st.Mtim.Unix())) > touchEvery {
+	// In both directions: a clock may jump.
+	if err := unix.Fstat(fd, &st); err == nil && time.Since(time.Unix(st.Mtim.Unix())).Abs() > touchEvery {
 		now := unix.NsecToTimespec(time.Now().UnixNano())
 		_ = unix.UtimesNanoAt(c.dir, name, []unix.Timespec{now, now}, unix.AT_SYMLINK_NOFOLLOW)
 	}

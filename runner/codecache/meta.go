@@ -11,10 +11,13 @@ import (
 	"time"
 )
 
+// MaxSize is how many bytes of code an entry may have.
+const MaxSize = 2 << 30
+
 // Bounds of an entry. A module makes one file, four to five times its size.
 const (
 	maxFiles = 16
-	maxSize  = 2 << 30 // bytes, of all files together
+	maxSize  = MaxSize // of all files together
 	maxMeta  = 64 << 10
 )
 

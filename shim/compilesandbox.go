@@ -1,0 +1,119 @@
+package shim
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox"
+)
+
+const (
+	// compileDir is where the compile process finds the directory it writes to.
+	compileDir = "/code"
+	// compileUser is what nothing else on a node should be: nobody.
+	compileUser = 65534
+	// compileFiles is how many descriptors the compile process may have; a dozen
+	// are in use.
+	compileFiles = 64
+	// compileGrace is by how much the hard limit of processor time exceeds the
+	// soft one, in seconds: time to say so.
+	compileGrace = 10
+)
+
+// compileSandbox is the sandbox of a compile process: no network, no privileges,
+// nobody's user, and a file system that holds the one directory which it writes,
+// dir on the host. root is an empty directory on the host.
+func compileSandbox(root, dir string, limits control.CompileLimits) (*sandbox.Config, error) {
+	if err := os.Chmod(root, 0o755); err != nil {
+		return nil, err
+	}
+	seconds := uint64(math.Ceil(limits.Time.Seconds()))
+	spec := &specs.Spec{
+		Root: &specs.Root{Path: root, Readonly: true},
+		Process: &specs.Process{
+			Cwd:             "/",
+			User:            specs.User{UID: compileUser, GID: compileUser},
+			NoNewPrivileges: true,
+			Capabilities:    &specs.LinuxCapabilities{},
+			Rlimits: []specs.POSIXRlimit{
+				{Type: "RLIMIT_CPU", Soft: seconds, Hard: seconds + compileGrace},
+				{Type: "RLIMIT_FSIZE", Soft: codecache.MaxSize, Hard: codecache.MaxSize},
+				{Type: "RLIMIT_NOFILE", Soft: compileFiles, Hard: compileFiles},
+				{Type: "RLIMIT_CORE"},
+			},
+		},
+		Mounts: []specs.Mount{{Destination: compileDir, Type: "bind", Source: dir, Options: []string{"bind", "rw", "nosuid", "nodev", "noexec"}}},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
+			},
+			Seccomp: compileProfile(),
+		},
+	}
+	c, err := sandbox.FromSpec(spec, root, []string{runnerName, "compile"})
+	if err != nil {
+		return nil, fmt.Errorf("sandbox of the compile process: %w", err)
+	}
+	c.Devices, c.MaskedPaths, c.ReadonlyPaths = nil, nil, nil
+	// A container may not have it, because of what its engine reserves. What the
+	// compiler reserves it also uses.
+	c.Rlimits = append(c.Rlimits, sandbox.Rlimit{
+		Name: "RLIMIT_DATA", Resource: unix.RLIMIT_DATA, Soft: uint64(limits.Memory), Hard: uint64(limits.Memory),
+	})
+	c.Env = []string{"GOMAXPROCS=2"}
+	c.Landlock = []sandbox.Reach{{Path: compileDir, Write: true}}
+	return c, nil
+}
+
+// compileProfile is what a program of Go needs to read its input, compute and
+// write files.
+func compileProfile() *specs.LinuxSeccomp {
+	return &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno,
+		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: []string{
+			// To become the program.
+			"execveat", "prctl", "seccomp", "arch_prctl",
+			// The runtime.
+			"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "exit", "exit_group", "futex", "getpid",
+			"getrandom", "gettid", "gettimeofday", "madvise", "membarrier", "mincore", "mmap", "mprotect", "munmap",
+			"nanosleep", "prlimit64", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+			"sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "tgkill", "uname",
+			"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "pipe2",
+			// Files.
+			"close", "close_range", "fcntl", "fstat", "fsync", "getdents64", "lseek", "pread64", "read", "write",
+			"fchmod", "mkdirat", "newfstatat", "openat", "openat2", "readlinkat", "renameat", "renameat2", "statx", "unlinkat",
+		}}},
+	}
+}
+
+func (o *Options) compileLimits() control.CompileLimits {
+	return control.CompileLimits{Time: time.Duration(o.CompileTime), Memory: int64(o.CompileMemory)}
+}
+
+// reach is what a process may use of its container's files by Landlock; nil is
+// no restriction.
+func (c *container) reach(target *oci.Target) []sandbox.Reach {
+	switch {
+	case !c.options.Landlock:
+		return nil
+	case target.Kind != oci.Wasm:
+		// A built-in command looks at everything and changes nothing.
+		return []sandbox.Reach{{Path: "/"}}
+	}
+	reach := []sandbox.Reach{{Path: "/etc/hosts"}, {Path: "/etc/resolv.conf"}} // the resolver's
+	for _, p := range target.Workload.Preopens {
+		// The few requests that a runner makes of a device are a matter of its
+		// own filter.
+		reach = append(reach, sandbox.Reach{Path: p.Host, Write: !p.ReadOnly, Control: true})
+	}
+	return reach
+}
