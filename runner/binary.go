@@ -22,6 +22,8 @@ type binaryInfo struct {
 	// funcs holds the type index of every function, the imported ones first.
 	funcs   []uint32
 	exports []exportInfo
+	// tables are the module's own: imported ones are refused.
+	tables tableSection
 	// memory is that of index 0, imported or not; nil when there is none.
 	memory *memoryInfo
 	// debugLines tells that DWARF line tables are present.
@@ -84,6 +86,7 @@ func readBinary(b []byte) (*binaryInfo, error) {
 	r := &reader{b: b[len(coreHeader):]}
 	for !r.empty() {
 		id := r.byte()
+		sizeAt := len(b) - len(r.b)
 		s := &reader{b: r.bytes(r.u32())}
 		if r.err != nil {
 			return nil, errors.New("it ends in the middle of a section; the file is truncated")
@@ -106,6 +109,8 @@ func readBinary(b []byte) (*binaryInfo, error) {
 			for n := s.u32(); n > 0 && s.err == nil; n-- {
 				info.funcs = append(info.funcs, s.u32())
 			}
+		case 4:
+			err = info.readTables(s, sizeAt, len(b)-len(r.b)-len(s.b))
 		case 5:
 			err = info.readMemories(s)
 		case 7:

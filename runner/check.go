@@ -71,6 +71,9 @@ func inspect(b []byte, module string) (*binaryInfo, error) {
 	if err := checkImports(info, module); err != nil {
 		return nil, err
 	}
+	if err := checkTables(info, module); err != nil {
+		return nil, err
+	}
 	return info, nil
 }
 

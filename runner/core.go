@@ -56,6 +56,7 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 		}
 	}()
 	linkVariants(info)
+	binary = boundTables(binary, info)
 	p.runtime, p.compiled, err = compileCached(ctx, binary, info, w.Module, o)
 	if err != nil {
 		return nil, err

@@ -258,11 +258,12 @@ func (c *container) compile(ctx context.Context, draft *codecache.Draft, target 
 	switch {
 	case err == nil:
 		return p.wait(ctx)
-	case errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err):
-		return &moduleError{err}
 	case outOfMemory(stderr):
 		return &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
 			"%s takes more than %v of memory to compile; make the module smaller, or raise the runtime option CompileMemory", module, c.options.CompileMemory))}
+	case errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err) || errdefs.IsInternal(err):
+		// The last is a process that died without a word: it would do so again.
+		return &moduleError{err}
 	}
 	return fmt.Errorf("compile %s: %w", module, err)
 }

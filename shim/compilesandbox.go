@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
-	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
@@ -97,23 +96,4 @@ func compileProfile() *specs.LinuxSeccomp {
 
 func (o *Options) compileLimits() control.CompileLimits {
 	return control.CompileLimits{Time: time.Duration(o.CompileTime), Memory: int64(o.CompileMemory)}
-}
-
-// reach is what a process may use of its container's files by Landlock; nil is
-// no restriction.
-func (c *container) reach(target *oci.Target) []sandbox.Reach {
-	switch {
-	case !c.options.Landlock:
-		return nil
-	case target.Kind != oci.Wasm:
-		// A built-in command looks at everything and changes nothing.
-		return []sandbox.Reach{{Path: "/"}}
-	}
-	reach := []sandbox.Reach{{Path: "/etc/hosts"}, {Path: "/etc/resolv.conf"}} // the resolver's
-	for _, p := range target.Workload.Preopens {
-		// The few requests that a runner makes of a device are a matter of its
-		// own filter.
-		reach = append(reach, sandbox.Reach{Path: p.Host, Write: !p.ReadOnly, Control: true})
-	}
-	return reach
 }
