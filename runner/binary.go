@@ -70,6 +70,10 @@ const (
 // wazero has none: five bytes would make it allocate gigabytes.
 const maxLocals = 50_000
 
+// maxItems is how many types, imports, functions or exports a module may have, by
+// the same limits. A count is known before what it counts has been read.
+const maxItems = 1_000_000
+
 // maxMemoryPages is what 32 bits address.
 const maxMemoryPages = 1 << 16
 
@@ -106,7 +110,7 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		case 2:
 			err = info.readImports(s)
 		case 3:
-			for n := s.u32(); n > 0 && s.err == nil; n-- {
+			for n := s.count(); n > 0 && s.err == nil; n-- {
 				info.funcs = append(info.funcs, s.u32())
 			}
 		case 4:
@@ -131,7 +135,7 @@ func readBinary(b []byte) (*binaryInfo, error) {
 }
 
 func (info *binaryInfo) readTypes(r *reader) error {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+	for n := r.count(); n > 0 && r.err == nil; n-- {
 		switch form := r.byte(); form {
 		case 0x60:
 		case 0x4e, 0x4f, 0x50, 0x5e, 0x5f: // rec, sub final, sub, array, struct
@@ -178,7 +182,7 @@ func checkValueType(t byte) error {
 }
 
 func (info *binaryInfo) readImports(r *reader) error {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+	for n := r.count(); n > 0 && r.err == nil; n-- {
 		i := importInfo{module: r.name(), raw: r.bytes(r.u32()), kind: r.byte()}
 		i.name = validText(i.raw)
 		switch i.kind {
@@ -266,7 +270,7 @@ func readLimits(r *reader) (m *memoryInfo, shared bool, err error) {
 }
 
 func (info *binaryInfo) readExports(r *reader) {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+	for n := r.count(); n > 0 && r.err == nil; n-- {
 		e := exportInfo{name: r.name(), kind: r.byte(), index: r.u32()}
 		if r.err == nil {
 			info.exports = append(info.exports, e)
@@ -356,6 +360,16 @@ func (r *reader) bytes(n uint32) []byte {
 	b := r.b[:n:n]
 	r.b = r.b[n:]
 	return b
+}
+
+// count reads how many items follow.
+func (r *reader) count() uint32 {
+	n := r.u32()
+	if n > maxItems {
+		r.fail(fmt.Errorf("it has %d items, more than %d", n, maxItems))
+		return 0
+	}
+	return n
 }
 
 // u32 reads an unsigned LEB128 of at most five bytes.

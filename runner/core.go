@@ -78,6 +78,14 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 // can only help: whatever is wrong with it, such as a damaged entry or a full
 // disk, the binary is compiled in memory instead.
 func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module string, o options) (wazero.Runtime, wazero.CompiledModule, error) {
+	if o.limit != nil {
+		// Also for compiled code: to load it validates all of the module.
+		leave, err := o.limit()
+		if err != nil {
+			return nil, nil, err
+		}
+		defer leave()
+	}
 	if o.cache != "" && (!o.cacheReadOnly || hasEntry(o.cache)) {
 		if cache, err := wazero.NewCompilationCacheWithDir(o.cache); err == nil {
 			if r, c, err := compile(ctx, binary, info, module, cache); err == nil {
@@ -85,15 +93,7 @@ func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module 
 			}
 		}
 	}
-	leave := func() {}
-	if o.limit != nil {
-		var err error
-		if leave, err = o.limit(); err != nil {
-			return nil, nil, err
-		}
-	}
 	r, c, err := compile(ctx, binary, info, module, nil)
-	leave()
 	if err == nil {
 		// The compiler leaves twenty times the module's size behind. Next to the
 		// time that it took, returning that costs nothing, but for small modules.

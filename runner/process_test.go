@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +27,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
-
-var lastRSS int64
 
 // process is a runner with the shim's ends of its descriptors.
 type process struct {
@@ -105,7 +102,6 @@ func (p *process) release() int {
 func (p *process) wait() int {
 	p.t.Helper()
 	_ = p.cmd.Wait()
-	lastRSS = p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 	return p.cmd.ProcessState.ExitCode()
 }
 

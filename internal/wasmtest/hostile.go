@@ -3,6 +3,7 @@ package wasmtest
 import (
 	"bytes"
 	"slices"
+	"strconv"
 )
 
 // Hostile are modules that ask much of a compiler, by what they have much of. The
@@ -44,13 +45,15 @@ var Hostile = map[string]func(n int) []byte{
 	// n tables of n/100 targets each, in blocks within each other.
 	"br_tables in blocks": func(n int) []byte {
 		targets := max(1, n/100)
-		return command(func(m *Module) [][]byte {
+		return command(func(*Module) [][]byte {
 			var table []byte
 			for i := range targets {
-				table = append(table, U32(uint32(i%100))...)
+				table = append(table, byte(i%100))
 			}
-			one := slices.Concat(I32Const(0), I32Load, []byte{0x0e}, U32(uint32(targets)), table, []byte{0}, []byte{0x0b})
-			return [][]byte{bytes.Repeat([]byte{0x02, 0x40}, 100), bytes.Repeat(one, 100)}
+			one := slices.Concat(I32Const(0), I32Load, []byte{0x0e}, U32(uint32(targets)), table, []byte{0})
+			// A block for each table around the hundred that all of them share.
+			shared := slices.Concat(bytes.Repeat([]byte{0x02, 0x40}, 100), one, bytes.Repeat([]byte{0x0b}, 100))
+			return [][]byte{bytes.Repeat(shared, 100)}
 		})
 	},
 	// n functions with as many locals as a function may have.
@@ -122,7 +125,7 @@ var Hostile = map[string]func(n int) []byte{
 	"exports": func(n int) []byte {
 		return command(func(m *Module) [][]byte {
 			for i := range n {
-				m.Export("f"+string(U32(uint32(i))), KindFunc, 0)
+				m.Export("f"+strconv.Itoa(i), KindFunc, 0)
 			}
 			return nil
 		})
