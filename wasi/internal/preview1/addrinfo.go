@@ -82,10 +82,14 @@ func sockGetaddrinfo(h *Host, s []uint64) Errno {
 	return h.put32(s[7], n)
 }
 
-// text reads a string up to its first NUL, which guests count in its length.
+// maxNode exceeds every name that can be resolved.
+const maxNode = 1024
+
+// text reads a string up to its first NUL, which guests count in its length, and
+// not more of it than makes any name. It is a copy.
 func (h *Host) text(address, size uint64) (string, bool) {
 	b, ok := h.bytes(address, size)
-	b, _, _ = bytes.Cut(b, []byte{0})
+	b, _, _ = bytes.Cut(b[:min(len(b), maxNode)], []byte{0})
 	return string(b), ok
 }
 
