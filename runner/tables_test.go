@@ -71,6 +71,20 @@ func TestTablesThatAreTooLargeAreRefused(t *testing.T) {
 	}
 }
 
+// The engine sees to it, and boundTables relies on it.
+func TestASecondTableSectionIsRefused(t *testing.T) {
+	m := &wasmtest.Module{}
+	m.Raw(4, append([]byte{1}, table(1, 1)...))
+	m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil)))
+	b := m.Bytes()
+	section := slices.Concat([]byte{4, 4, 1}, table(1)) // without a maximum
+	at := bytes.Index(b, []byte{4, 5, 1, funcref})
+	_, err := startGuest(t, slices.Insert(b, at+7, section...), oci.Workload{}, nil, "")
+	if err == nil || !strings.Contains(err.Error(), "invalid section order") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestBoundingMovesNothingThatHasRoom(t *testing.T) {
 	padded := func(n, width int) []byte {
 		b := binary.AppendUvarint(nil, uint64(n))
@@ -114,4 +128,35 @@ func TestBoundingMovesNothingThatHasRoom(t *testing.T) {
 			t.Errorf("a size of %d bytes: exit code %d; %s", width, code, stderr)
 		}
 	}
+}
+
+func FuzzBoundTables(f *testing.F) {
+	for _, tables := range [][][]byte{{table(1)}, {table(1, 1)}, {table(0), table(5, 1<<32-1)}, {table(maxTableElements)}} {
+		f.Add(growing(1, tables...)[len(wasmtest.Header):])
+	}
+	f.Fuzz(func(t *testing.T, sections []byte) {
+		b := append(slices.Clone(wasmtest.Header), sections...)
+		info, err := inspect(b, "app.wasm")
+		if err != nil {
+			return
+		}
+		after := boundTables(b, info)
+		again, err := inspect(after, "app.wasm")
+		if err != nil {
+			t.Fatalf("bounded it is refused: %v", err)
+		}
+		var sum uint64
+		for i, table := range again.tables.tables {
+			sum += min(table.max, 1<<32)
+			if table.min != info.tables.tables[i].min || table.max > info.tables.tables[i].max {
+				t.Errorf("table %d: %+v became %+v", i, info.tables.tables[i], table)
+			}
+		}
+		if sum > maxTableElements && slices.ContainsFunc(again.tables.tables, func(t tableInfo) bool { return t.max > t.min }) {
+			t.Errorf("tables may have %d elements", sum)
+		}
+		if len(again.funcs) != len(info.funcs) || len(again.exports) != len(info.exports) {
+			t.Error("the rest changed")
+		}
+	})
 }

@@ -153,7 +153,7 @@ func (o *Options) mergeTOML(r *runtimeoptions.Options) error {
 	if err := o.check(); err != nil {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: %v", name, err))
 	}
-	return nil
+	return o.checkLimits(name)
 }
 
 // check reads what TOML has no type for.

@@ -118,3 +118,26 @@ func TestOptionsReachRuncInItsOwnType(t *testing.T) {
 		t.Errorf("got %#v", v)
 	}
 }
+
+func TestOptionsOfLimits(t *testing.T) {
+	for body, want := range map[string]Options{
+		"": {CacheSize: 10 << 30, CompileTime: duration(2 * time.Minute), CompileMemory: 2 << 30, Landlock: true},
+		"CacheSize = \"512Mi\"\nCompileTime = \"90s\"\nCompileMemory = \"1Gi\"\nLandlock = false": {
+			CacheSize: 512 << 20, CompileTime: duration(90 * time.Second), CompileMemory: 1 << 30,
+		},
+	} {
+		o, err := parseOptions(mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(body)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.CacheSize != want.CacheSize || o.CompileTime != want.CompileTime || o.CompileMemory != want.CompileMemory || o.Landlock != want.Landlock {
+			t.Errorf("%q gives %+v", body, o)
+		}
+	}
+	for _, body := range []string{`CacheSize = "lots"`, `CompileTime = "soon"`, `CompileMemory = "0"`, `Landlock = "yes"`, `CacheSize = -5`, `CompileTime = 5`} {
+		_, err := parseOptions(mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(body)}))
+		if !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 // byteSize is a number of bytes in a configuration: digits, with or without one of
@@ -60,4 +62,21 @@ func (d duration) String() string {
 	s := time.Duration(d).String()
 	s = strings.TrimSuffix(s, "m0s") + map[bool]string{true: "m"}[strings.HasSuffix(s, "m0s")]
 	return strings.TrimSuffix(s, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(s, "h0m")]
+}
+
+// checkLimits refuses what numbers without quotes can say. name is where they
+// come from.
+func (o *Options) checkLimits(name string) error {
+	for _, size := range []struct {
+		key   string
+		value byteSize
+	}{{"CacheSize", o.CacheSize}, {"CompileMemory", o.CompileMemory}} {
+		if size.value <= 0 {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: %s is %d; write a number of bytes above 0, such as \"2Gi\"", name, size.key, size.value))
+		}
+	}
+	if o.CompileTime < duration(time.Second) {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: CompileTime is less than a second; write it as \"30s\" or \"2m\"", name))
+	}
+	return nil
 }
