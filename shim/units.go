@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
-// byteSize is a number of bytes in a configuration: digits, with or without one of
-// the binary suffixes of Kubernetes (Ki, Mi, Gi, Ti).
+// byteSize is a number of bytes in a configuration, in the form of oci.ParseSize.
 type byteSize int64
 
 var byteUnits = [...]struct {
@@ -21,19 +22,12 @@ var byteUnits = [...]struct {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (b *byteSize) UnmarshalText(text []byte) error {
-	for _, u := range byteUnits {
-		digits, ok := strings.CutSuffix(string(text), u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(digits, 10, 63)
-		if err != nil || n == 0 || n > math.MaxInt64>>u.shift {
-			break
-		}
-		*b = byteSize(n << u.shift)
-		return nil
+	n, err := oci.ParseSize(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is no size; write a number of bytes above 0, such as \"512Mi\" or \"2Gi\"", text)
 	}
-	return fmt.Errorf("%q is no size; write a whole number of bytes above 0, such as \"512Mi\" or \"2Gi\"", text)
+	*b = byteSize(n)
+	return nil
 }
 
 func (b byteSize) String() string {
