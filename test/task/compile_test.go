@@ -204,3 +204,32 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// What was compiled within the limits is loaded within far lower ones, also from a
+// Landlock domain of one directory.
+func TestCompiledCodeIsLoadedAndNotCompiledAgain(t *testing.T) {
+	d := newDaemon(t)
+	module := wasmtest.Hostile["br_table"](64_000)
+	var s *shim
+	for i, toml := range []string{"", `CompileMemory = "100Mi"`, "CompileMemory = \"100Mi\"\nPreopens = \"/data\"", "CompileMemory = \"100Mi\"\nLandlock = false"} {
+		id := fmt.Sprint("app", i)
+		bundle := d.bundle(id, module, nil)
+		if err := os.Mkdir(filepath.Join(bundle, "rootfs", "data"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if s == nil {
+			s = d.start(id)
+		}
+		if err := s.createWith(id, toml); err != nil {
+			t.Fatalf("%q: %v", toml, err)
+		}
+		s.mustStart(id)
+		if status := s.wait(id); status != 0 {
+			t.Errorf("%q: exit status %d", toml, status)
+		}
+	}
+	fresh := d.bundle("fresh", wasmtest.Hostile["br_table"](64_001), nil)
+	if err := s.createWith(filepath.Base(fresh), `CompileMemory = "100Mi"`); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("a module like it compiles within the lower limit, so that this shows nothing: %v", err)
+	}
+}
