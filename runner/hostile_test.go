@@ -18,9 +18,9 @@ import (
 // in each function.
 func TestHostileModulesCompileOrHitALimit(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(wasmtest.Hostile)) {
-		n := 2000
+		n := 500
 		if name == "locals" || name == "locals in loops" {
-			n = 20
+			n = 5
 		}
 		binary := wasmtest.Hostile[name](n)
 		dir := t.TempDir()
