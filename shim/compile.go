@@ -170,7 +170,7 @@ func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Targ
 	if err != nil {
 		return nil, err
 	}
-	cache, err := codecache.Open(dir, codecache.WithLimit(int64(c.options.CacheSize)))
+	cache, err := codecache.Open(dir, codecache.WithLimit(c.options.cacheSize))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func moduleDigest(f *os.File) (digest [sha256.Size]byte, _ error) {
 // hostile until proven otherwise, and inside the container's cgroup, since
 // compiling takes memory and time that its owner pays for.
 func (c *container) compile(ctx context.Context, draft *codecache.Draft, target *oci.Target) error {
-	module, limits := target.Workload.Module, c.options.compileLimits()
+	module, limits := target.Workload.Module, c.options.compile
 	root, err := os.MkdirTemp(c.bundle, "compile-")
 	if err != nil {
 		return err
@@ -260,7 +260,7 @@ func (c *container) compile(ctx context.Context, draft *codecache.Draft, target 
 		return p.wait(ctx)
 	case outOfMemory(stderr):
 		return &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
-			"%s takes more than %v of memory to compile; make the module smaller, or raise the runtime option CompileMemory", module, c.options.CompileMemory))}
+			"%s takes more than %s of memory to compile; make the module smaller, or raise the runtime option CompileMemory", module, c.options.CompileMemory))}
 	case errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err) || errdefs.IsInternal(err):
 		// The last is a process that died without a word: it would do so again.
 		return &moduleError{err}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -92,8 +91,4 @@ func compileProfile() *specs.LinuxSeccomp {
 			"fchmod", "mkdirat", "newfstatat", "openat", "openat2", "readlinkat", "renameat", "renameat2", "statx", "unlinkat",
 		}}},
 	}
-}
-
-func (o *Options) compileLimits() control.CompileLimits {
-	return control.CompileLimits{Time: time.Duration(o.CompileTime), Memory: int64(o.CompileMemory)}
 }

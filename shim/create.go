@@ -116,7 +116,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	}
 	config.Env = runnerEnv()
 	config.Landlock = c.reach(target)
-	target.Workload.Limits = c.options.compileLimits()
+	target.Workload.Limits = c.options.compile
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", r.ID).Warn(warning)
 	}

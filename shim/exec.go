@@ -87,7 +87,7 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 	}
 	config.Env = runnerEnv()
 	config.Landlock = c.reach(target)
-	target.Workload.Limits = c.options.compileLimits()
+	target.Workload.Limits = c.options.compile
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", c.id).WithField("exec", p.execID).Warn(warning)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/spelling"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
@@ -47,12 +49,13 @@ type Options struct {
 	ShimCgroup string `toml:"ShimCgroup"`
 	// CacheDir is the node's directory of compiled code.
 	CacheDir string `toml:"CacheDir"`
-	// CacheSize is how many bytes of compiled code CacheDir may hold.
-	CacheSize byteSize `toml:"CacheSize"`
-	// CompileTime is how much processor time one compilation may take.
-	CompileTime duration `toml:"CompileTime"`
-	// CompileMemory is how many bytes of memory one compilation may take.
-	CompileMemory byteSize `toml:"CompileMemory"`
+	// CacheSize is how much compiled code CacheDir may hold, in the form of
+	// oci.ParseSize.
+	CacheSize string `toml:"CacheSize"`
+	// CompileTime is how much processor time one compilation may take, as package
+	// time writes it, and CompileMemory how much memory.
+	CompileTime   string `toml:"CompileTime"`
+	CompileMemory string `toml:"CompileMemory"`
 	// Landlock confines Wasm containers by Landlock where the kernel has it.
 	Landlock bool `toml:"Landlock"`
 	// AllowNative: containers that are not Wasm run in runc. Without it only the
@@ -68,8 +71,11 @@ type Options struct {
 	Drain       string `toml:"Drain"`
 	Preopens    string `toml:"Preopens"`
 
-	// guest is what the last four say.
-	guest oci.Settings
+	// guest is what the last four say; cacheSize, in bytes, and compile are what
+	// CacheSize, CompileTime and CompileMemory say.
+	guest     oci.Settings
+	cacheSize int64
+	compile   control.CompileLimits
 }
 
 const (
@@ -84,10 +90,14 @@ const (
 
 func defaultOptions() *Options {
 	o := &Options{
-		CacheDir: defaultCacheDir, CacheSize: 10 << 30,
-		CompileTime: duration(2 * time.Minute), CompileMemory: 2 << 30,
-		Landlock:    true,
-		AllowNative: true,
+		CacheDir:      defaultCacheDir,
+		CacheSize:     "10Gi",
+		CompileTime:   "2m",
+		CompileMemory: "2Gi",
+		Landlock:      true,
+		AllowNative:   true,
+		cacheSize:     10 << 30,
+		compile:       control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
 	}
 	if dir := os.Getenv(cacheDirEnv); dir != "" {
 		o.CacheDir = dir
@@ -153,7 +163,7 @@ func (o *Options) mergeTOML(r *runtimeoptions.Options) error {
 	if err := o.check(); err != nil {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%s: %v", name, err))
 	}
-	return o.checkLimits(name)
+	return nil
 }
 
 // check reads what TOML has no type for.
@@ -163,6 +173,9 @@ func (o *Options) check() error {
 		set  bool
 		read func() error
 	}{
+		{"CacheSize", true, func() (err error) { o.cacheSize, err = parseBytes(o.CacheSize); return }},
+		{"CompileTime", true, func() (err error) { o.compile.Time, err = parseTime(o.CompileTime); return }},
+		{"CompileMemory", true, func() (err error) { o.compile.Memory, err = parseBytes(o.CompileMemory); return }},
 		{"LogLevel", o.LogLevel != "", func() error { _, err := logrus.ParseLevel(o.LogLevel); return err }},
 		{"MemoryLimit", o.MemoryLimit != "", func() (err error) { o.guest.MemoryLimit, err = oci.ParseSize(o.MemoryLimit); return }},
 		{"MaxFiles", o.MaxFiles != 0, func() (err error) { o.guest.MaxFiles, err = oci.ParseMaxFiles(strconv.Itoa(o.MaxFiles)); return }},
@@ -177,6 +190,19 @@ func (o *Options) check() error {
 		}
 	}
 	return nil
+}
+
+func parseBytes(s string) (int64, error) {
+	n, err := oci.ParseSize(s)
+	return int64(min(n, math.MaxInt64)), err
+}
+
+func parseTime(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second {
+		return 0, errors.New("it is no time of at least a second; use one such as 30s or 2m")
+	}
+	return d, nil
 }
 
 // optionKeys lists the keys of Options.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
@@ -121,22 +122,25 @@ func TestOptionsReachRuncInItsOwnType(t *testing.T) {
 
 func TestOptionsOfLimits(t *testing.T) {
 	for body, want := range map[string]Options{
-		"": {CacheSize: 10 << 30, CompileTime: duration(2 * time.Minute), CompileMemory: 2 << 30, Landlock: true},
+		"": {cacheSize: 10 << 30, compile: control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30}, Landlock: true},
 		"CacheSize = \"512Mi\"\nCompileTime = \"90s\"\nCompileMemory = \"1Gi\"\nLandlock = false": {
-			CacheSize: 512 << 20, CompileTime: duration(90 * time.Second), CompileMemory: 1 << 30,
+			cacheSize: 512 << 20, compile: control.CompileLimits{Time: 90 * time.Second, Memory: 1 << 30},
 		},
 	} {
 		o, err := parseOptions(mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(body)}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o.CacheSize != want.CacheSize || o.CompileTime != want.CompileTime || o.CompileMemory != want.CompileMemory || o.Landlock != want.Landlock {
+		if o.cacheSize != want.cacheSize || o.compile != want.compile || o.Landlock != want.Landlock {
 			t.Errorf("%q gives %+v", body, o)
 		}
 	}
-	for _, body := range []string{`CacheSize = "lots"`, `CompileTime = "soon"`, `CompileMemory = "0"`, `Landlock = "yes"`, `CacheSize = -5`, `CompileTime = 5`} {
+	for body, key := range map[string]string{
+		`CacheSize = "lots"`: "CacheSize", `CacheSize = -5`: "CacheSize", `CompileMemory = "0"`: "CompileMemory",
+		`CompileTime = "soon"`: "CompileTime", `CompileTime = "1ms"`: "CompileTime", `Landlock = "yes"`: "Landlock",
+	} {
 		_, err := parseOptions(mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(body)}))
-		if !errdefs.IsInvalidArgument(err) {
+		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
