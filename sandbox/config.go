@@ -33,6 +33,18 @@ type Config struct {
 	// PidPath is the pid namespace that Start enters, since setns(2) moves
 	// only the children of its caller into a pid namespace.
 	PidPath string `json:"pidPath,omitempty"`
+	// User and Time are the user and the time namespace, nil for the host's.
+	// With either the init moves, see Moves.
+	User *UserNamespace `json:"user,omitempty"`
+	Time *TimeNamespace `json:"time,omitempty"`
+	// Moved says that this init is the second process: it is in the namespaces
+	// of Join, PidPath, User and Time, and has the descriptors of the root file
+	// system and of the mounts.
+	Moved bool `json:"moved,omitempty"`
+	// RootFD is the detached mount of the root file system, ProcFD the host's
+	// /proc for a further process; both are 0 unless the init moved.
+	RootFD int `json:"rootFD,omitempty"`
+	ProcFD int `json:"procFD,omitempty"`
 	// Hostname and Domainname are set when not empty.
 	Hostname   string `json:"hostname,omitempty"`
 	Domainname string `json:"domainname,omitempty"`
@@ -149,7 +161,7 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string, options ...Option)
 		linux = &specs.Linux{}
 	}
 	for _, step := range []func(*specs.Spec, *specs.Linux) error{
-		c.hooks, c.namespaces, c.sysctls, c.mounts, c.devices, c.process, c.labels, c.seccomp,
+		c.hooks, c.namespaces, c.owners, c.sysctls, c.mounts, c.devices, c.process, c.labels, c.seccomp,
 	} {
 		if err := step(spec, linux); err != nil {
 			return nil, err
@@ -167,6 +179,9 @@ func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
 	}
 	c.Cwd = p.Cwd
 	c.UID, c.GID, c.Groups = p.User.UID, p.User.GID, p.User.AdditionalGids
+	if err := c.checkMapped(); err != nil {
+		return err
+	}
 	c.Umask = 0o022
 	if p.User.Umask != nil {
 		c.Umask = *p.User.Umask

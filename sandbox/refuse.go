@@ -55,18 +55,12 @@ func refuseProcess(p *specs.Process) error {
 
 func refuseLinux(l *specs.Linux) error {
 	switch {
-	case len(l.UIDMappings) > 0:
-		return invalid("linux.uidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
-	case len(l.GIDMappings) > 0:
-		return invalid("linux.gidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
 	case present(l.IntelRdt):
 		return invalid("linux.intelRdt is set, but Intel RDT is not applied to Wasm containers; remove it")
 	case present(l.MemoryPolicy):
 		return invalid("linux.memoryPolicy is set, but NUMA policies are not applied to Wasm containers; remove it or use linux.resources.cpu.mems")
 	case present(l.Personality):
 		return invalid("linux.personality is set, but a Wasm guest has no Linux personality; remove it")
-	case len(l.TimeOffsets) > 0:
-		return invalid("linux.timeOffsets is set, but Wasm containers do not run in time namespaces; remove it")
 	case len(l.NetDevices) > 0:
 		return invalid("linux.netDevices is set, but network devices are not moved into Wasm containers; remove it or use CNI")
 	}
