@@ -103,7 +103,7 @@ func (c *Config) mountRoot() (*root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root.path: locate %s: %w", c.Rootfs, err)
 	}
-	return &root{tree: tree{fd: fd, host: host}, config: c}, nil
+	return &root{tree: tree{fd: fd, host: host, mapped: c.User != nil}, config: c}, nil
 }
 
 // ownPropagation is that of the mount below the root, and of the root while it

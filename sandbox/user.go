@@ -169,7 +169,9 @@ func (c *Config) setIDs() error {
 	if len(c.Groups) > 0 {
 		groups = unsafe.Pointer(&c.Groups[0])
 	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(groups), 0); e != 0 {
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(groups), 0); e != 0 && !(e == unix.EPERM && c.Moved && len(c.Groups) == 0) {
+		// A user namespace may deny the call, see user_namespaces(7); the groups
+		// of the host were left before it was entered.
 		return invalid("process.user.additionalGids: set %v: %w", c.Groups, e)
 	}
 	gid, uid := uintptr(c.GID), uintptr(c.UID)
