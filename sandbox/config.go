@@ -98,6 +98,8 @@ type Config struct {
 	// kernel has Landlock; nil is no restriction. Nothing can be executed then,
 	// and processes outside can be sent no signal.
 	Landlock []Reach `json:"landlock,omitempty"`
+	// Scheduling is nil when the spec says nothing about it.
+	Scheduling *Scheduling `json:"scheduling,omitempty"`
 	// Rlimits are set as they are.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 	// OOMScoreAdj is written when not nil.
@@ -172,7 +174,7 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string, options ...Option)
 
 // process takes over what is true of the process rather than of its
 // surroundings.
-func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
+func (c *Config) process(spec *specs.Spec, linux *specs.Linux) error {
 	p := spec.Process
 	if !filepath.IsAbs(p.Cwd) {
 		return invalid("process.cwd: %q is not absolute; set it to a path such as /", p.Cwd)
@@ -196,6 +198,9 @@ func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
 			return invalid("process.oomScoreAdj: %d is out of range; use -1000 to 1000", *adj)
 		}
 		c.OOMScoreAdj = adj
+	}
+	if err := c.scheduling(p, linux); err != nil {
+		return err
 	}
 	c.capabilities(p.Capabilities)
 	return c.rlimits(p.Rlimits)

@@ -25,13 +25,14 @@ func FromProcess(p *specs.Process, linux *specs.Linux, pidfd *os.File, argv []st
 		return nil, err
 	}
 	c := &Config{Argv: argv, Enter: true, container: pidfd}
-	if linux != nil {
-		if err := c.ownersOf(linux); err != nil {
-			return nil, err
-		}
+	if linux == nil {
+		linux = &specs.Linux{}
+	}
+	if err := c.ownersOf(linux); err != nil {
+		return nil, err
 	}
 	spec := &specs.Spec{Process: p}
-	if err := c.process(spec, nil); err != nil {
+	if err := c.process(spec, linux); err != nil {
 		return nil, err
 	}
 	return c, c.labels(spec, &specs.Linux{})

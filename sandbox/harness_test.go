@@ -322,6 +322,11 @@ func hold(t testing.TB, flags uintptr) func(kind string) string {
 	cmd := exec.Command("/proc/self/exe", "hold")
 	cmd.Stdin = r
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: flags}
+	if flags&unix.CLONE_NEWUSER != 0 {
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: 200000, Size: 65536}}
+		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,9 @@ func (c *Config) move() error {
 	if err := c.raiseLimits(); err != nil {
 		return err
 	}
+	if err := c.Scheduling.apply(); err != nil {
+		return err
+	}
 	f := new(fork)
 	var keep []int
 	var err error

@@ -36,7 +36,13 @@ type TimeNamespace struct {
 // control.ReceivePid; it is a child of the caller as well, and so is one between
 // them that ends at once. The first ends with 0 after the start byte; then the
 // conversation goes on with the other.
-func (c *Config) Moves() bool { return c.User != nil || c.Time != nil }
+//
+// So it is with id-mapped mounts, for another reason: the maps of a user
+// namespace are written through the host's /proc, which knows the children of an
+// init in a pid namespace of its own by other pids.
+func (c *Config) Moves() bool {
+	return c.User != nil || c.Time != nil || slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.IDMap != "" })
+}
 
 // owners takes over the namespaces of type user and time, whose flags are in
 // linux.namespaces, with their mappings and offsets.

@@ -12,6 +12,11 @@ import (
 
 // setLimits sets what does not depend on the user.
 func (c *Config) setLimits() error {
+	if !c.Moved {
+		if err := c.Scheduling.apply(); err != nil {
+			return err
+		}
+	}
 	for _, l := range c.Rlimits {
 		if err := setLimit(l, unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
 			return err

@@ -76,6 +76,9 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	})
 	p.stdio.started()
 	conv.spawned()
+	if err := l.config.PlaceOutside(p.pid()); err != nil {
+		return classify(err)
+	}
 	if err := c.cgroup.Add(p.pid()); err != nil {
 		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
 	}
