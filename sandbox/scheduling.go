@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -155,26 +156,17 @@ func (s *Scheduling) memoryPolicy(spec *specs.LinuxMemoryPolicy) error {
 	if !present(spec) {
 		return nil
 	}
-	// In the order of the kernel's numbers, <linux/mempolicy.h>.
-	modes := []specs.MemoryPolicyModeType{
-		specs.MpolDefault, specs.MpolPreferred, specs.MpolBind, specs.MpolInterleave,
-		specs.MpolLocal, specs.MpolPreferredMany, specs.MpolWeightedInterleave,
-	}
+	modes := memoryModes()
 	mode := slices.Index(modes, spec.Mode)
 	if mode < 0 {
 		return invalid("linux.memoryPolicy.mode: %q is not known; use one of %v", spec.Mode, modes)
 	}
 	for i, f := range spec.Flags {
-		switch f {
-		case specs.MpolFStaticNodes:
-			mode |= 1 << 15
-		case specs.MpolFRelativeNodes:
-			mode |= 1 << 14
-		case specs.MpolFNumaBalancing:
-			mode |= 1 << 13
-		default:
+		bit := slices.Index(memoryFlags(), f)
+		if bit < 0 {
 			return invalid("linux.memoryPolicy.flags[%d]: %q is not known; remove it", i, f)
 		}
+		mode |= 1 << (13 + bit)
 	}
 	nodes, err := parseList("linux.memoryPolicy.nodes", spec.Nodes)
 	if err != nil {
@@ -182,6 +174,31 @@ func (s *Scheduling) memoryPolicy(spec *specs.LinuxMemoryPolicy) error {
 	}
 	s.Memory = &MemoryPolicy{Mode: mode, Nodes: nodes}
 	return nil
+}
+
+// memoryModes are in the order of the kernel's numbers, <linux/mempolicy.h>.
+func memoryModes() []specs.MemoryPolicyModeType {
+	return []specs.MemoryPolicyModeType{
+		specs.MpolDefault, specs.MpolPreferred, specs.MpolBind, specs.MpolInterleave,
+		specs.MpolLocal, specs.MpolPreferredMany, specs.MpolWeightedInterleave,
+	}
+}
+
+// memoryFlags are the bits from 13 on.
+func memoryFlags() []specs.MemoryPolicyFlagType {
+	return []specs.MemoryPolicyFlagType{specs.MpolFNumaBalancing, specs.MpolFRelativeNodes, specs.MpolFStaticNodes}
+}
+
+// MemoryPolicyFeatures is what FromSpec understands of linux.memoryPolicy.
+func MemoryPolicyFeatures() *features.MemoryPolicy {
+	f := new(features.MemoryPolicy)
+	for _, m := range memoryModes() {
+		f.Modes = append(f.Modes, string(m))
+	}
+	for _, m := range memoryFlags() {
+		f.Flags = append(f.Flags, string(m))
+	}
+	return f
 }
 
 // maxInList is more than the processors and nodes of any kernel's configuration.
