@@ -71,6 +71,10 @@ func podOfOthers(t *testing.T) string {
 
 func TestContainersInUserNamespaces(t *testing.T) {
 	pod := podOfOthers(t)
+	volume := t.TempDir()
+	if err := os.WriteFile(filepath.Join(volume, "secret"), []byte("of the volume"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name string
 		edit func(*specs.Spec)
@@ -84,6 +88,10 @@ func TestContainersInUserNamespaces(t *testing.T) {
 			mapIDs(s, pod+"user")
 			s.Hostname = "pod"
 			s.Linux.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "80"}
+			s.Mounts = append(s.Mounts, specs.Mount{
+				Destination: "/volume", Source: volume, Options: []string{"rbind", "rro"},
+				UIDMappings: s.Linux.UIDMappings, GIDMappings: s.Linux.GIDMappings,
+			})
 		}},
 		{"a new one and a time namespace", func(s *specs.Spec) {
 			mapIDs(s, "")
@@ -102,7 +110,7 @@ func TestContainersInUserNamespaces(t *testing.T) {
 func liveThrough(t *testing.T, edit func(*specs.Spec)) {
 	ctx := context.Background()
 	d := newDaemon(t)
-	own := ""
+	own, volume := "", false
 	d.bundle("a", spin(), func(s *specs.Spec) {
 		edit(s)
 		for _, ns := range s.Linux.Namespaces {
@@ -110,6 +118,7 @@ func liveThrough(t *testing.T, edit func(*specs.Spec)) {
 				own = fmt.Sprint(firstUID)
 			}
 		}
+		volume = len(s.Mounts) > 1
 	})
 	if err := os.WriteFile(filepath.Join(d.dir, "a", "rootfs", "exit.wasm"), wasmtest.Exit(9), 0o644); err != nil {
 		t.Fatal(err)
@@ -133,6 +142,15 @@ func liveThrough(t *testing.T, edit func(*specs.Spec)) {
 	if status, out := s.exec("e2", "cat", "/proc/self/uid_map"); status != 0 || own != "" && strings.Join(strings.Fields(out), " ") != "0 "+own+" 65536" {
 		t.Errorf("a further process ends with %d and sees the mapping %q", status, out)
 	}
+	if status, out := s.exec("e4", "cat", "/volume/secret"); volume && (status != 0 || out != "of the volume") {
+		t.Errorf("a further process ends with %d and sees %q in an id-mapped volume", status, out)
+	}
+	// The host is nowhere to be found: not by name, nor by way of any process.
+	for i, path := range []string{d.dir + "/a/config.json", "/proc/1/root" + d.dir + "/a/config.json", "/proc/self/cwd/../../config.json"} {
+		if status, out := s.exec(fmt.Sprint("host", i), "cat", path); status == 0 {
+			t.Errorf("a further process reads %s: %s", path, out)
+		}
+	}
 	if _, err := s.Exec(ctx, s.execRequest("e3", "/app.wasm")); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +163,15 @@ func liveThrough(t *testing.T, edit func(*specs.Spec)) {
 		other, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", started.Pid, kind))
 		if err1 != nil || err2 != nil || init != other {
 			t.Errorf("a further process is in %s, the init in %s: %v, %v", other, init, err1, err2)
+		}
+	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", started.Pid))
+	if err != nil || len(fds) == 0 {
+		t.Fatalf("descriptors %v, %v", fds, err)
+	}
+	for _, fd := range fds {
+		if target, _ := os.Readlink(fd); target == "/proc" || strings.HasPrefix(target, d.dir+"/a/config") {
+			t.Errorf("descriptor %s of a further process is %s", fd, target)
 		}
 	}
 	if err := s.kill("a", unix.SIGTERM); err != nil {
