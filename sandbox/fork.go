@@ -38,7 +38,6 @@ type fork struct {
 	// report is the write end of a pipe.
 	report  uintptr
 	message message
-	err     unix.Errno
 }
 
 // message is what the children write into the pipe.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -299,4 +300,55 @@ func TestHooksInAUserNamespace(t *testing.T) {
 	if got := owner(t, rootfs+"/made"); got != [2]uint32{100000, 200000} {
 		t.Errorf("what the hook made belongs to %v", got)
 	}
+}
+
+// A shim that is killed while the init moves leaves nobody who waits for ever.
+func TestAnInitThatMovesEndsWithItsCaller(t *testing.T) {
+	rootfs := remapped(t)
+	c, err := FromSpec(with(inUserNamespace), rootfs, []string{"wasm-runner", "nothing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	configR, configW := pipe(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	program, err := OpenProgram("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := c.Command("/proc/self/exe", [3]*os.File{nil, nil, os.Stderr}, []*os.File{configR, theirs, program})
+	if err := c.Start(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	configR.Close()
+	theirs.Close()
+	program.Close()
+	if err := json.NewEncoder(configW).Encode(c); err != nil {
+		t.Fatal(err)
+	}
+	configW.Close()
+	pid, err := control.ReceivePid(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Error("the first init ends well")
+	}
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if status.ExitStatus() != 1 {
+		t.Errorf("the second init ends with %v", status)
+	}
+	_, _ = unix.Wait4(-cmd.Process.Pid, nil, 0, nil)
 }

@@ -60,6 +60,30 @@ func TestContainerInAUserNamespace(t *testing.T) {
 	})
 }
 
+// A snapshotter that can leaves the image's files as they are and asks for
+// id-mapped layers.
+func TestUserNamespaceOnAnIDMappedRootFileSystem(t *testing.T) {
+	onEachDaemon(t, func(t *testing.T, h *host) {
+		if strings.Contains(t.Name(), "/1.") {
+			t.Skip("containerd before 2.0 has no id-mapped layers")
+		}
+		id := h.NewID("idmapped")
+		args := append([]string{"run", "-d", "--runtime", wasm}, mapping("--remap-labels")...)
+		want(t, h.Ctr(t.Context(), append(args, h.image(t, "probe-c"), id, "/probe-c.wasm", "sleep", "600")...), 0, "", "")
+		pid := h.taskPid(t, id)
+		var st unix.Stat_t
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/root/probe-c.wasm", pid), &st); err != nil || st.Uid != 100000 || st.Gid != 200000 {
+			t.Errorf("a file of the image belongs to %d:%d: %v", st.Uid, st.Gid, err)
+		}
+		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+		if first, _, _ := strings.Cut(string(mounts), "\n"); err != nil || !strings.Contains(first, " overlay ") || !strings.Contains(first, "idmapped") {
+			t.Errorf("the root file system is %s, %v", first, err)
+		}
+		h.Ctr(t.Context(), "tasks", "rm", "-f", id)
+		want(t, h.Ctr(t.Context(), "containers", "rm", id), 0, "", "")
+	})
+}
+
 // As CRI starts the containers of a Pod with hostUsers: false, after a pause
 // container of runc.
 func TestContainerJoinsThePodsUserNamespace(t *testing.T) {
