@@ -22,6 +22,23 @@ func BenchmarkSandbox(b *testing.B) {
 	}
 }
 
+// BenchmarkUserNamespace is BenchmarkSandbox with a new user namespace, which
+// takes one start more.
+func BenchmarkUserNamespace(b *testing.B) {
+	s := &sandboxTest{rootfs: remapped(b), holes: true}
+	spec := ctrSpec()
+	inUserNamespace(spec)
+	c, err := FromSpec(spec, s.rootfs, []string{"wasm-runner", "nothing"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.spawn(b, c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkPlain(b *testing.B) {
 	for b.Loop() {
 		for range 2 {

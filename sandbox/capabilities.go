@@ -29,7 +29,8 @@ func (c *Config) capabilities(spec *specs.LinuxCapabilities) {
 	set := func(names []string) (bits uint64) {
 		for _, name := range names {
 			n := slices.Index(capabilityNames[:], name)
-			if n < 0 || !grantable(n) {
+			// In a user namespace of its own every process starts with all.
+			if n < 0 || !grantable(n) && (c.User == nil || !known(n)) {
 				if !slices.Contains(missing, name) {
 					missing = append(missing, name)
 				}
@@ -70,6 +71,12 @@ func (want Capabilities) consistent() Capabilities {
 func grantable(n int) bool {
 	r, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
 	return err == nil && r == 1
+}
+
+// known says whether the kernel has the capability.
+func known(n int) bool {
+	_, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+	return err == nil
 }
 
 func namesOf(bits uint64) []string {

@@ -33,6 +33,18 @@ type Config struct {
 	// PidPath is the pid namespace that Start enters, since setns(2) moves
 	// only the children of its caller into a pid namespace.
 	PidPath string `json:"pidPath,omitempty"`
+	// User and Time are the user and the time namespace, nil for the host's.
+	// With either the init moves, see Moves.
+	User *UserNamespace `json:"user,omitempty"`
+	Time *TimeNamespace `json:"time,omitempty"`
+	// Moved says that this init is the second process: it is in the namespaces
+	// of Join, PidPath, User and Time, and has the descriptors of the root file
+	// system and of the mounts.
+	Moved bool `json:"moved,omitempty"`
+	// RootFD is the detached mount of the root file system, ProcFD the host's
+	// /proc for a further process; both are 0 unless the init moved.
+	RootFD int `json:"rootFD,omitempty"`
+	ProcFD int `json:"procFD,omitempty"`
 	// Hostname and Domainname are set when not empty.
 	Hostname   string `json:"hostname,omitempty"`
 	Domainname string `json:"domainname,omitempty"`
@@ -86,6 +98,8 @@ type Config struct {
 	// kernel has Landlock; nil is no restriction. Nothing can be executed then,
 	// and processes outside can be sent no signal.
 	Landlock []Reach `json:"landlock,omitempty"`
+	// Scheduling is nil when the spec says nothing about it.
+	Scheduling *Scheduling `json:"scheduling,omitempty"`
 	// Rlimits are set as they are.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 	// OOMScoreAdj is written when not nil.
@@ -149,7 +163,7 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string, options ...Option)
 		linux = &specs.Linux{}
 	}
 	for _, step := range []func(*specs.Spec, *specs.Linux) error{
-		c.hooks, c.namespaces, c.sysctls, c.mounts, c.devices, c.process, c.labels, c.seccomp,
+		c.hooks, c.namespaces, c.owners, c.sysctls, c.mounts, c.devices, c.process, c.labels, c.seccomp,
 	} {
 		if err := step(spec, linux); err != nil {
 			return nil, err
@@ -160,13 +174,16 @@ func FromSpec(spec *specs.Spec, rootfs string, argv []string, options ...Option)
 
 // process takes over what is true of the process rather than of its
 // surroundings.
-func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
+func (c *Config) process(spec *specs.Spec, linux *specs.Linux) error {
 	p := spec.Process
 	if !filepath.IsAbs(p.Cwd) {
 		return invalid("process.cwd: %q is not absolute; set it to a path such as /", p.Cwd)
 	}
 	c.Cwd = p.Cwd
 	c.UID, c.GID, c.Groups = p.User.UID, p.User.GID, p.User.AdditionalGids
+	if err := c.checkMapped(); err != nil {
+		return err
+	}
 	c.Umask = 0o022
 	if p.User.Umask != nil {
 		c.Umask = *p.User.Umask
@@ -181,6 +198,9 @@ func (c *Config) process(spec *specs.Spec, _ *specs.Linux) error {
 			return invalid("process.oomScoreAdj: %d is out of range; use -1000 to 1000", *adj)
 		}
 		c.OOMScoreAdj = adj
+	}
+	if err := c.scheduling(p, linux); err != nil {
+		return err
 	}
 	c.capabilities(p.Capabilities)
 	return c.rlimits(p.Rlimits)

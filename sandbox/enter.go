@@ -12,16 +12,9 @@ import (
 // enterNamespaces joins the namespaces that the spec names and prepares those
 // that the init was born in.
 func (c *Config) enterNamespaces() error {
-	for _, ns := range c.Join {
-		kind := namespaceKind(ns.Flag)
-		fd, err := unix.Open(ns.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return control.Errorf(control.NotFound, "linux.namespaces: open the %s namespace %s: %w; is its container still running?", kind, ns.Path, err)
-		}
-		err = unix.Setns(fd, ns.Flag)
-		unix.Close(fd)
-		if err != nil {
-			return invalid("linux.namespaces: enter the %s namespace %s: %w", kind, ns.Path, err)
+	if !c.Moved {
+		if err := c.joinNamespaces(); err != nil {
+			return err
 		}
 	}
 	if c.NewCgroup {
@@ -47,6 +40,32 @@ func (c *Config) enterNamespaces() error {
 		}
 	}
 	return nil
+}
+
+// joinNamespaces enters, with the host's privileges, those that move this thread
+// and not only its children.
+func (c *Config) joinNamespaces() error {
+	for _, ns := range c.Join {
+		kind := namespaceKind(ns.Flag)
+		fd, err := openNamespace(kind, ns.Path)
+		if err != nil {
+			return err
+		}
+		err = unix.Setns(fd, ns.Flag)
+		unix.Close(fd)
+		if err != nil {
+			return invalid("linux.namespaces: enter the %s namespace %s: %w", kind, ns.Path, err)
+		}
+	}
+	return nil
+}
+
+func openNamespace(kind, path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, control.Errorf(control.NotFound, "linux.namespaces: open the %s namespace %s: %w; is its container still running?", kind, path, err)
+	}
+	return fd, nil
 }
 
 func namespaceKind(flag int) string {
@@ -83,13 +102,9 @@ func loopbackUp() error {
 // namespaces. The container's own /proc, which the image or a mount may have
 // tampered with, is never trusted with it.
 func (c *Config) writeProc() error {
-	if c.OOMScoreAdj != nil {
-		err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(*c.OOMScoreAdj))
-		// To go below what the shim was given needs CAP_SYS_RESOURCE, which
-		// containerd lacks inside many virtual machines and containers; the
-		// score then stays as it is.
-		if err != nil && err != unix.EACCES && err != unix.EPERM {
-			return invalid("process.oomScoreAdj: set %d: %w", *c.OOMScoreAdj, err)
+	if !c.Moved {
+		if err := c.writeOOMScore(); err != nil {
+			return err
 		}
 	}
 	for _, s := range c.Sysctls {
@@ -100,9 +115,25 @@ func (c *Config) writeProc() error {
 	return nil
 }
 
+func (c *Config) writeOOMScore() error {
+	if c.OOMScoreAdj == nil {
+		return nil
+	}
+	err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(*c.OOMScoreAdj))
+	// To go below what the shim was given needs CAP_SYS_RESOURCE, which
+	// containerd lacks inside many virtual machines and containers; the
+	// score then stays as it is.
+	if err != nil && err != unix.EACCES && err != unix.EPERM {
+		return invalid("process.oomScoreAdj: set %d: %w", *c.OOMScoreAdj, err)
+	}
+	return nil
+}
+
 // writeFile writes in one call, as files of /proc want it.
-func writeFile(path, content string) error {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+func writeFile(path, content string) error { return writeFileAt(unix.AT_FDCWD, path, content) }
+
+func writeFileAt(dir int, path, content string) error {
+	fd, err := unix.Openat(dir, path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -114,19 +145,30 @@ func writeFile(path, content string) error {
 // writeLabels tells the security modules what the next execve(2) of this thread
 // enters; until then they confine nothing.
 func (c *Config) writeLabels() error {
+	proc := c.ProcFD
+	if proc == 0 {
+		if c.AppArmorProfile == "" && c.SELinuxLabel == "" {
+			return nil
+		}
+		var err error
+		if proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("open the host's /proc: %w", err)
+		}
+	}
+	defer unix.Close(proc)
 	if p := c.AppArmorProfile; p != "" {
 		// Where modules are stacked, since Linux 5.8, only the directory of
 		// its own is AppArmor's for certain.
-		err := writeFile("/proc/thread-self/attr/apparmor/exec", "exec "+p)
-		if err == unix.ENOENT && unix.Access("/proc/thread-self/attr/apparmor", unix.F_OK) != nil {
-			err = writeFile("/proc/thread-self/attr/exec", "exec "+p)
+		err := writeFileAt(proc, "thread-self/attr/apparmor/exec", "exec "+p)
+		if err == unix.ENOENT && unix.Faccessat(proc, "thread-self/attr/apparmor", unix.F_OK, 0) != nil {
+			err = writeFileAt(proc, "thread-self/attr/exec", "exec "+p)
 		}
 		if err != nil {
 			return invalid("process.apparmorProfile: enter %q: %w; load it on this node or remove it", p, err)
 		}
 	}
 	if l := c.SELinuxLabel; l != "" {
-		if err := writeFile("/proc/thread-self/attr/exec", l); err != nil {
+		if err := writeFileAt(proc, "thread-self/attr/exec", l); err != nil {
 			return invalid("process.selinuxLabel: enter %q: %w; correct it or remove it", l, err)
 		}
 	}

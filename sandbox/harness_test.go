@@ -200,10 +200,16 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		t.Error(err)
 	}
 	configW.Close()
+	wait, pid := cmd.Wait, cmd.Process.Pid
+	if c.Moves() {
+		if pid, wait, err = followInit(t, cmd, ours); err != nil {
+			return nil, err
+		}
+	}
 	if c.AwaitsHooks() {
-		if err := s.hooks(ours, cmd.Process.Pid); err != nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+		if err := s.hooks(ours, pid); err != nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_ = wait()
 			return nil, err
 		}
 	}
@@ -212,7 +218,7 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		t.Error(err)
 	}
 	report := control.Receive(ours)
-	if err := cmd.Wait(); err != nil {
+	if err := wait(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Sys().(syscall.WaitStatus).Signaled() {
 			return nil, err
 		}
@@ -228,6 +234,35 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		t.Errorf("the program runs, but the init reported %v", report)
 	}
 	return out, nil
+}
+
+// followInit does what the shim does when an init goes on as another process: it
+// returns that one's pid and what waits for its end.
+func followInit(t testing.TB, cmd *exec.Cmd, socket *os.File) (int, func() error, error) {
+	t.Helper()
+	pid, report := control.ReceivePid(socket)
+	if report == nil {
+		if err := control.SendStart(socket); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := cmd.Wait(); err != nil && report == nil {
+		t.Errorf("the first init ended with %v", err)
+	}
+	// The child between the two, which is in the session of the first.
+	for {
+		if _, err := unix.Wait4(-cmd.Process.Pid, nil, 0, nil); err != nil && err != unix.EINTR {
+			break
+		}
+	}
+	if report != nil {
+		return 0, nil, report
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid, (&exec.Cmd{Process: p}).Wait, nil
 }
 
 // hooks does what the shim does when an init awaits it.
@@ -287,6 +322,11 @@ func hold(t testing.TB, flags uintptr) func(kind string) string {
 	cmd := exec.Command("/proc/self/exe", "hold")
 	cmd.Stdin = r
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: flags}
+	if flags&unix.CLONE_NEWUSER != 0 {
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: 200000, Size: 65536}}
+		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

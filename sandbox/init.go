@@ -64,6 +64,9 @@ func enter() error {
 		return err
 	}
 	unix.Umask(0)
+	if c.Moves() && !c.Moved {
+		return c.move()
+	}
 	if err := joinKeyring(); err != nil {
 		return err
 	}
@@ -88,11 +91,16 @@ func enter() error {
 // surround puts the process into its namespaces and its root: new ones or those
 // of an existing container. The host's /proc is gone after it.
 func (c *Config) surround() error {
+	if c.Moved && c.Terminal {
+		if err := unix.IoctlSetInt(0, unix.TIOCSCTTY, 0); err != nil {
+			return fmt.Errorf("process.terminal: make it the controlling terminal: %w", err)
+		}
+	}
 	if c.Enter {
 		if err := c.writeProc(); err != nil {
 			return err
 		}
-		if err := c.writeLabels(); err != nil {
+		if err := c.writeLabels(); err != nil || c.Moved {
 			return err
 		}
 		return enterContainer()

@@ -58,7 +58,8 @@ func (r *root) runHook(at string, h *specs.Hook, state specs.State) error {
 	}
 	defer unix.Close(output[0])
 	pid, err := syscall.ForkExec(h.Path, hookArgv(h), &syscall.ProcAttr{
-		Dir: r.host, Env: hookEnv(h),
+		// By descriptor: the path may be closed to a user namespace.
+		Dir: magic(r.fd), Env: hookEnv(h),
 		Files: []uintptr{stdin.Fd(), uintptr(output[1]), uintptr(output[1])},
 		// The shim kills the init and knows nothing of its children, which
 		// outlive it where the pid namespace is shared.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,6 +86,11 @@ var systemCalls = map[string]func() (uintptr, uintptr, unix.Errno){
 	"unshare": func() (uintptr, uintptr, unix.Errno) {
 		return unix.RawSyscall(unix.SYS_UNSHARE, unix.CLONE_FILES, 0, 0)
 	},
+	"settimeofday": func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(unix.SYS_SETTIMEOFDAY, 0, 0, 0) },
+	"mknod": func() (uintptr, uintptr, unix.Errno) {
+		name := [...]byte{'/', 'r', 'u', 'n', '/', 'n', 0}
+		return unix.RawSyscall6(unix.SYS_MKNODAT, 0, uintptr(unsafe.Pointer(&name[0])), unix.S_IFCHR, uintptr(unix.Mkdev(1, 3)), 0, 0)
+	},
 	"10000": func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(10000, 0, 0, 0) },
 	"x32":   func() (uintptr, uintptr, unix.Errno) { return unix.RawSyscall(unix.SYS_GETPID|0x40000000, 0, 0, 0) },
 }
@@ -109,6 +115,13 @@ type view struct {
 	// OwnNull says whether stdin is the /dev/null that the program sees.
 	OwnNull bool
 	Tried   map[string]string
+	// Boot is CLOCK_BOOTTIME in seconds.
+	Boot int64
+	// Sched is the policy, niceness and priority of a thread that the Go runtime
+	// made, IOPrio is what ioprio_get(2) says of it, Memory the mode and the first
+	// nodes of get_mempolicy(2).
+	Sched          string
+	IOPrio, Memory int
 }
 
 type seenMount struct{ Root, At, Options, Optional, Type, Super string }
@@ -177,11 +190,34 @@ func probe() {
 			panic(err)
 		}
 	}
+	var boot unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	v.Boot = boot.Sec
+	v.schedule()
 	try(&v, w)
 	makeCalls(&v, w.Calls)
 	if err := json.NewEncoder(os.Stdout).Encode(v); err != nil {
 		panic(err)
 	}
+}
+
+// schedule looks at a thread that is not the init's.
+func (v *view) schedule() {
+	done := make(chan struct{})
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	go func() {
+		defer close(done)
+		if a, err := unix.SchedGetAttr(0, 0); err == nil {
+			v.Sched = fmt.Sprint(a.Policy, a.Nice, a.Priority)
+		}
+		prio, _, _ := unix.RawSyscall(unix.SYS_IOPRIO_GET, 1, 0, 0)
+		var mode int32
+		var nodes [128]uint64
+		unix.RawSyscall6(unix.SYS_GET_MEMPOLICY, uintptr(unsafe.Pointer(&mode)), uintptr(unsafe.Pointer(&nodes[0])), 8192, 0, 0, 0)
+		v.IOPrio, v.Memory = int(prio), int(mode)<<8|int(nodes[0]&0xff)
+	}()
+	<-done
 }
 
 func try(v *view, w wish) {

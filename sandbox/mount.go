@@ -20,10 +20,14 @@ func (r *root) mount(m *Mount) error {
 	default:
 		err = r.fresh(m)
 	}
-	if err != nil {
-		return blame(err, "mounts[%d]: mount %s on %s: %w", m.Index, m.what(), m.Destination)
+	return m.blame(err)
+}
+
+func (m *Mount) blame(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return blame(err, "mounts[%d]: mount %s on %s: %w", m.Index, m.what(), m.Destination)
 }
 
 func (m *Mount) what() string {
@@ -38,13 +42,11 @@ func (m *Mount) what() string {
 // keeps the flags of the source where the spec does not change them: a bind of
 // a nosuid mount stays nosuid.
 func (r *root) bind(m *Mount) error {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-	if m.Recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
-	if err != nil {
-		return err
+	fd, err := m.FD, error(nil)
+	if fd == 0 {
+		if fd, err = m.open(-1); err != nil {
+			return err
+		}
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
@@ -78,6 +80,31 @@ func (r *root) bind(m *Mount) error {
 		}
 	}
 	return propagate(fd, m.Propagation)
+}
+
+// open returns a detached clone of the source's mount, id-mapped if it is to be.
+// user is the container's user namespace, or -1.
+func (m *Mount) open(user int) (_ int, err error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if m.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
+	if err != nil || m.IDMap == "" {
+		return fd, err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	if m.IDs != nil {
+		if user, err = newUserNamespace(m.IDs); err != nil {
+			return -1, err
+		}
+		defer unix.Close(user)
+	}
+	return fd, mapMount(fd, user, m.IDMap == "ridmap")
 }
 
 // fresh mounts a new file system.

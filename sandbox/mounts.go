@@ -23,6 +23,13 @@ type Mount struct {
 	// Bind mounts Source, Recursive also what is mounted below it.
 	Bind      bool `json:"bind,omitempty"`
 	Recursive bool `json:"recursive,omitempty"`
+	// IDMap is "idmap" to id-map the bind, "ridmap" to do so with everything
+	// below it, too: by IDs, or if that is nil by the container's user
+	// namespace.
+	IDMap string  `json:"idMap,omitempty"`
+	IDs   *IDMaps `json:"ids,omitempty"`
+	// FD is the detached mount of a bind, 0 unless the init moved.
+	FD int `json:"fd,omitempty"`
 	// CopyUp fills a tmpfs with what the image has at its destination.
 	CopyUp bool `json:"copyUp,omitempty"`
 	// Flags are those of mount(2) for a new file system.
@@ -57,6 +64,9 @@ func (c *Config) mounts(spec *specs.Spec, linux *specs.Linux) error {
 		if err != nil {
 			return err
 		}
+		if err := c.idMapping(mount, m); err != nil {
+			return err
+		}
 		c.Mounts = append(c.Mounts, *mount)
 	}
 	if p := linux.RootfsPropagation; p != "" {
@@ -86,12 +96,6 @@ func (c *Config) mounts(spec *specs.Spec, linux *specs.Linux) error {
 func newMount(i int, m specs.Mount) (*Mount, error) {
 	if !filepath.IsAbs(m.Destination) {
 		return nil, invalid("mounts[%d].destination: %q is not absolute; give an absolute path", i, m.Destination)
-	}
-	if len(m.UIDMappings) > 0 {
-		return nil, invalid("mounts[%d].uidMappings of %s is set, but id-mapped mounts are not made for Wasm containers yet; remove it", i, m.Destination)
-	}
-	if len(m.GIDMappings) > 0 {
-		return nil, invalid("mounts[%d].gidMappings of %s is set, but id-mapped mounts are not made for Wasm containers yet; remove it", i, m.Destination)
 	}
 	mount := &Mount{Index: i, Destination: m.Destination, Type: m.Type, Source: m.Source}
 	data, err := mount.parseOptions(i, m.Options)

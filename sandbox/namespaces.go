@@ -82,9 +82,11 @@ func (c *Config) namespace(ns specs.LinuxNamespace) error {
 		}
 		flag = unix.CLONE_NEWCGROUP
 	case specs.UserNamespace:
-		return invalid("linux.namespaces has a user namespace, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
+		c.User = &UserNamespace{Path: ns.Path}
+		return nil
 	case specs.TimeNamespace:
-		return invalid("linux.namespaces has a time namespace, but Wasm containers do not run in time namespaces; remove it")
+		c.Time = &TimeNamespace{Path: ns.Path}
+		return nil
 	default:
 		return invalid("linux.namespaces has the unknown type %q; remove it", ns.Type)
 	}

@@ -98,7 +98,7 @@ func propagation(word string) (uintptr, bool) {
 // MountOptions returns every word that FromSpec understands in
 // mounts[].options, sorted, for the features that the shim advertises.
 func MountOptions() []string {
-	words := []string{"bind", "rbind", "tmpcopyup"}
+	words := []string{"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}
 	for _, o := range options() {
 		words = append(words, o.name)
 		if o.kind == perMount || o.kind == accessTime {
@@ -162,6 +162,10 @@ func (m *Mount) parseOptions(index int, words []string) (data []string, err erro
 			m.CopyUp = true
 			continue
 		}
+		if w == "idmap" || w == "ridmap" {
+			m.IDMap = w
+			continue
+		}
 		if hint := refusedOption(w); hint != "" {
 			return nil, invalid("mounts[%d].options of %s has %q, but %s; remove it", index, m.Destination, w, hint)
 		}
@@ -200,8 +204,6 @@ func (m *Mount) parseOptions(index int, words []string) (data []string, err erro
 
 func refusedOption(word string) string {
 	switch word {
-	case "idmap", "ridmap":
-		return "id-mapped mounts are not made for Wasm containers yet"
 	case "remount":
 		return "a container's mounts are made once"
 	}

@@ -43,30 +43,18 @@ func refuseProcess(p *specs.Process) error {
 		return invalid("process.commandLine is set, but it is not for Linux; use process.args")
 	case p.User.Username != "":
 		return invalid("process.user.username is set, but it is not for Linux; use process.user.uid")
-	case present(p.Scheduler):
-		return invalid("process.scheduler is set, but scheduling policies are not applied to Wasm containers; remove it")
-	case present(p.IOPriority):
-		return invalid("process.ioPriority is set, but I/O priorities are not applied to Wasm containers; remove it or use linux.resources.blockIO")
-	case present(p.ExecCPUAffinity):
-		return invalid("process.execCPUAffinity is set, but CPU affinity is not applied to Wasm containers; remove it or use linux.resources.cpu.cpus")
 	}
 	return nil
 }
 
 func refuseLinux(l *specs.Linux) error {
 	switch {
-	case len(l.UIDMappings) > 0:
-		return invalid("linux.uidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
-	case len(l.GIDMappings) > 0:
-		return invalid("linux.gidMappings is set, but Wasm containers do not run in user namespaces yet; remove it (in a Pod: hostUsers: true)")
 	case present(l.IntelRdt):
 		return invalid("linux.intelRdt is set, but Intel RDT is not applied to Wasm containers; remove it")
-	case present(l.MemoryPolicy):
-		return invalid("linux.memoryPolicy is set, but NUMA policies are not applied to Wasm containers; remove it or use linux.resources.cpu.mems")
-	case present(l.Personality):
-		return invalid("linux.personality is set, but a Wasm guest has no Linux personality; remove it")
-	case len(l.TimeOffsets) > 0:
-		return invalid("linux.timeOffsets is set, but Wasm containers do not run in time namespaces; remove it")
+	case present(l.Personality) && l.Personality.Domain != specs.PerLinux:
+		return invalid("linux.personality.domain is %q, but a runner is a program of 64 bits, and nothing of it shows in a Wasm guest; remove it or use LINUX", l.Personality.Domain)
+	case present(l.Personality) && len(l.Personality.Flags) > 0:
+		return invalid("linux.personality.flags has %q, but the runtime specification defines no flag; remove it", l.Personality.Flags[0])
 	case len(l.NetDevices) > 0:
 		return invalid("linux.netDevices is set, but network devices are not moved into Wasm containers; remove it or use CNI")
 	}

@@ -84,6 +84,42 @@ func (c *Config) buildRoot() error {
 // mountRoot separates the mount namespace from the host's and mounts the root
 // file system on itself, since pivot_root needs a mount.
 func (c *Config) mountRoot() (*root, error) {
+	fd := c.RootFD
+	if fd == 0 {
+		var err error
+		if fd, err = c.openRoot(); err != nil {
+			return nil, err
+		}
+	}
+	// The working directory is c.Rootfs, to which the path may be closed in a
+	// user namespace.
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, ".", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return nil, blame(err, "root.path: mount %s: %w", c.Rootfs)
+	}
+	if err := unix.Mount("", magic(fd), "", c.ownPropagation()|unix.MS_REC, ""); err != nil {
+		return nil, fmt.Errorf("root.path: separate the mounts below %s: %w", c.Rootfs, err)
+	}
+	host, err := readlinkat(unix.AT_FDCWD, magic(fd))
+	if err != nil {
+		return nil, fmt.Errorf("root.path: locate %s: %w", c.Rootfs, err)
+	}
+	return &root{tree: tree{fd: fd, host: host, mapped: c.User != nil}, config: c}, nil
+}
+
+// ownPropagation is that of the mount below the root, and of the root while it
+// is built. It must not be shared: the container's root, and everything in it,
+// would appear on the host.
+func (c *Config) ownPropagation() uintptr {
+	if c.RootPropagation&unix.MS_SLAVE != 0 {
+		return unix.MS_SLAVE
+	}
+	return unix.MS_PRIVATE
+}
+
+// openRoot separates the mount namespace from the host's, makes the root file
+// system's place the working directory and returns a detached clone of its
+// mounts.
+func (c *Config) openRoot() (int, error) {
 	// A slave sees the host's later mounts, and what is mounted here stays
 	// here. Only a shared root lets bind mounts propagate to the host, and is
 	// asked for by those who want that. An unbindable root could not be bound
@@ -96,42 +132,29 @@ func (c *Config) mountRoot() (*root, error) {
 		all = unix.MS_PRIVATE
 	}
 	if err := unix.Mount("", "/", "", all|unix.MS_REC, ""); err != nil {
-		return nil, fmt.Errorf("separate the mount namespace: %w", err)
-	}
-	// The mount below the root must not be shared: the container's root, and
-	// everything in it, would appear on the host.
-	own := uintptr(unix.MS_PRIVATE)
-	if c.RootPropagation&unix.MS_SLAVE != 0 {
-		own = unix.MS_SLAVE
+		return -1, fmt.Errorf("separate the mount namespace: %w", err)
 	}
 	for path := c.Rootfs; ; path = filepath.Dir(path) {
-		err := unix.Mount("", path, "", own, "")
+		err := unix.Mount("", path, "", c.ownPropagation(), "")
 		if err == nil {
 			break
 		}
 		// EINVAL: no mount, so that one of its parents is.
 		if err != unix.EINVAL || path == "/" {
-			return nil, blame(err, "root.path: separate the mount of %s: %w", path)
+			return -1, blame(err, "root.path: separate the mount of %s: %w", path)
 		}
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, c.Rootfs, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
 		if err == unix.ENOSYS {
-			return nil, control.Errorf(control.Unavailable, "the node's kernel has no open_tree(2), which safe mounts need; use Linux 5.6 or newer")
+			return -1, control.Errorf(control.Unavailable, "the node's kernel has no open_tree(2), which safe mounts need; use Linux 5.6 or newer")
 		}
-		return nil, blame(err, "root.path: clone the mount of %s: %w", c.Rootfs)
+		return -1, blame(err, "root.path: clone the mount of %s: %w", c.Rootfs)
 	}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, c.Rootfs, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return nil, blame(err, "root.path: mount %s: %w", c.Rootfs)
+	if err := unix.Chdir(c.Rootfs); err != nil {
+		return -1, blame(err, "root.path: enter %s: %w", c.Rootfs)
 	}
-	if err := unix.Mount("", magic(fd), "", own|unix.MS_REC, ""); err != nil {
-		return nil, fmt.Errorf("root.path: separate the mounts below %s: %w", c.Rootfs, err)
-	}
-	host, err := readlinkat(unix.AT_FDCWD, magic(fd))
-	if err != nil {
-		return nil, fmt.Errorf("root.path: locate %s: %w", c.Rootfs, err)
-	}
-	return &root{tree: tree{fd: fd, host: host}, config: c}, nil
+	return fd, nil
 }
 
 // pivot makes the container's root the root of the process and gets rid of the

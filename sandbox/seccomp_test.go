@@ -125,7 +125,7 @@ func TestFlagsOfAProfileReachTheKernel(t *testing.T) {
 // Filters are inherited and not entered, so that a process that is executed in a
 // container needs its own.
 func TestAFurtherProcessTakesTheProfileOfItsContainer(t *testing.T) {
-	c, err := FromProcess(ctrSpec().Process, nil, []string{"x"})
+	c, err := FromProcess(ctrSpec().Process, nil, nil, []string{"x"})
 	if err != nil {
 		t.Fatal(err)
 	}

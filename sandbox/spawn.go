@@ -23,18 +23,19 @@ import (
 // by the caller, for example with UseCgroupFD.
 func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *exec.Cmd {
 	cmd := &exec.Cmd{
-		Path: runner,
-		Args: []string{runner, "init"},
-		// For the Go runtime of the init, and gone with its execve: its heap
-		// is too small to collect, and with GOMAXPROCS set the runtime does
-		// not search /proc for the CPU limits of a cgroup.
-		Env:        []string{"GOGC=off", "GOMAXPROCS=1"},
+		Path:       runner,
+		Args:       []string{runner, "init"},
+		Env:        initEnv(),
 		ExtraFiles: extra,
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: c.CloneFlags,
 			Setsid:     true,
 			Setctty:    c.Terminal, // Ctty is 0, stdin
 		},
+	}
+	if c.Moves() {
+		// Both belong to the process as which the init goes on.
+		cmd.SysProcAttr.Cloneflags, cmd.SysProcAttr.Setctty = 0, false
 	}
 	// A nil *os.File in an interface is not nil, and would be a closed stdio.
 	if stdio[0] != nil {
@@ -49,13 +50,18 @@ func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *ex
 	return cmd
 }
 
+// initEnv is for the Go runtime of the init, and gone with its execve: its heap
+// is too small to collect, and with GOMAXPROCS set the runtime does not search
+// /proc for the CPU limits of a cgroup.
+func initEnv() []string { return []string{"GOGC=off", "GOMAXPROCS=1"} }
+
 // Start calls start, which starts the command, such that the child is born in
 // the spec's pid namespace where the spec names one. start must fork in the
 // goroutine that calls it, as exec.Cmd.Start does; it runs in one of its own.
 // The error is that of start, or of class NotFound or InvalidArgument when the
 // namespace cannot be entered.
 func (c *Config) Start(start func() error) error {
-	if c.PidPath == "" && c.container == nil {
+	if c.PidPath == "" && c.container == nil || c.Moves() {
 		return start()
 	}
 	result := make(chan error)

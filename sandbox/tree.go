@@ -20,6 +20,16 @@ type tree struct {
 	host string
 	// resolve are RESOLVE_* flags beyond those that keep it inside.
 	resolve uint64
+	// mapped says that this process is root in a user namespace only.
+	mapped bool
+}
+
+// creation explains why nothing can be made in the tree.
+func (t tree) creation(err error) error {
+	if t.mapped && (err == unix.EACCES || err == unix.EOVERFLOW) {
+		return fmt.Errorf("the directory belongs to ids that the container's user namespace does not map; remap the owners of the root file system or id-map the mount: %w", err)
+	}
+	return err
 }
 
 // strict returns a tree that does not follow symlinks at all.
@@ -64,7 +74,7 @@ func (t tree) mkdirAll(path string, mode uint32) (fd int, made bool, err error) 
 	}
 	defer unix.Close(dir)
 	if err := unix.Mkdirat(dir, name, mode); err != nil && err != unix.EEXIST {
-		return -1, false, err
+		return -1, false, t.creation(err)
 	}
 	fd, err = unix.Openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	return fd, true, err
@@ -84,7 +94,7 @@ func (t tree) createFile(path string) (int, error) {
 	defer unix.Close(dir)
 	fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return -1, err
+		return -1, t.creation(err)
 	}
 	unix.Close(fd)
 	return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -146,7 +156,7 @@ func (t tree) walk(path string, mode uint32) (dir int, name, next string, err er
 		sub, err := t.open(prefix+"/"+part, unix.O_PATH|unix.O_DIRECTORY)
 		if err == unix.ENOENT {
 			if err := unix.Mkdirat(dir, part, mode); err != nil && err != unix.EEXIST {
-				return dir, "", "", err
+				return dir, "", "", t.creation(err)
 			}
 			sub, err = t.open(prefix+"/"+part, unix.O_PATH|unix.O_DIRECTORY)
 		}
@@ -200,6 +210,7 @@ func blame(err error, format string, args ...any) error {
 		class = control.NotFound
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTDIR),
 		errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV), errors.Is(err, unix.ENAMETOOLONG),
+		errors.Is(err, unix.EACCES), errors.Is(err, unix.EOVERFLOW),
 		errors.Is(err, unix.EROFS), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EISDIR):
 		class = control.InvalidArgument
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EMFILE),

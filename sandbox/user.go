@@ -12,19 +12,50 @@ import (
 
 // setLimits sets what does not depend on the user.
 func (c *Config) setLimits() error {
-	for _, l := range c.Rlimits {
-		err := unix.Prlimit(0, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
-		if err == unix.EPERM {
-			return invalid("process.rlimits: %s cannot be raised to %d, because containerd's own hard limit is lower and it lacks CAP_SYS_RESOURCE; lower it or raise containerd's limit", l.Name, l.Hard)
+	if !c.Moved {
+		if err := c.Scheduling.apply(); err != nil {
+			return err
 		}
-		if err != nil {
-			return invalid("process.rlimits: set %s to %d:%d: %w", l.Name, l.Soft, l.Hard, err)
+	}
+	for _, l := range c.Rlimits {
+		if err := setLimit(l, unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
+			return err
 		}
 	}
 	if c.NoNewPrivileges {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("process.noNewPrivileges: %w", err)
 		}
+	}
+	return nil
+}
+
+// raiseLimits raises the hard limits that the container's root may not raise in a
+// user namespace; setLimits sets what the spec asks.
+func (c *Config) raiseLimits() error {
+	for _, l := range c.Rlimits {
+		var have unix.Rlimit
+		if err := unix.Prlimit(0, l.Resource, nil, &have); err != nil {
+			return fmt.Errorf("process.rlimits: read %s: %w", l.Name, err)
+		}
+		if l.Hard <= have.Max {
+			continue
+		}
+		have.Max = l.Hard
+		if err := setLimit(l, have); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setLimit(l Rlimit, to unix.Rlimit) error {
+	err := unix.Prlimit(0, l.Resource, &to, nil)
+	if err == unix.EPERM {
+		return invalid("process.rlimits: %s cannot be raised to %d, because containerd's own hard limit is lower and it lacks CAP_SYS_RESOURCE; lower it or raise containerd's limit", l.Name, l.Hard)
+	}
+	if err != nil {
+		return invalid("process.rlimits: set %s to %d:%d: %w", l.Name, l.Soft, l.Hard, err)
 	}
 	return nil
 }
@@ -143,7 +174,9 @@ func (c *Config) setIDs() error {
 	if len(c.Groups) > 0 {
 		groups = unsafe.Pointer(&c.Groups[0])
 	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(groups), 0); e != 0 {
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(groups), 0); e != 0 && !(e == unix.EPERM && c.Moved && len(c.Groups) == 0) {
+		// A user namespace may deny the call, see user_namespaces(7); the groups
+		// of the host were left before it was entered.
 		return invalid("process.user.additionalGids: set %v: %w", c.Groups, e)
 	}
 	gid, uid := uintptr(c.GID), uintptr(c.UID)

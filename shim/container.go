@@ -38,6 +38,10 @@ type container struct {
 	// seccomp is the profile of every process; nil when there is none.
 	seccomp *specs.LinuxSeccomp
 
+	// linux is that section of the spec, nil if there is none: what a further
+	// process has to know of the namespaces.
+	linux *specs.Linux
+
 	// options are the runtime options of its Create.
 	options *Options
 	// settings are those of its guests: the options' with its annotations.

@@ -108,7 +108,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		}
 	})
 	if spec.Linux != nil {
-		c.seccomp = spec.Linux.Seccomp
+		c.seccomp, c.linux = spec.Linux.Seccomp, spec.Linux
 	}
 	config, err := sandbox.FromSpec(spec, rootfs, runnerArgs("guest", target.Workload), sandbox.WithHooks(c.hooks.state))
 	if err != nil {

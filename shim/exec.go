@@ -77,7 +77,7 @@ func (c *container) startExec(ctx context.Context, p *process) error {
 		}
 		defer code.release(ctx)
 	}
-	config, err := sandbox.FromProcess(p.spec, handle, runnerArgs(mode, target.Workload))
+	config, err := sandbox.FromProcess(p.spec, c.linux, handle, runnerArgs(mode, target.Workload))
 	if err != nil {
 		return classify(err)
 	}

@@ -66,7 +66,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
-	p.cmd = l.config.Command(path, p.stdio.child, files)
+	p.cmd, p.moves = l.config.Command(path, p.stdio.child, files), l.config.Moves()
 	if err := p.spawn(l.config.Start, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
@@ -76,12 +76,20 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	})
 	p.stdio.started()
 	conv.spawned()
+	if err := l.config.PlaceOutside(p.pid()); err != nil {
+		return classify(err)
+	}
 	if err := c.cgroup.Add(p.pid()); err != nil {
 		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
 	}
 	// The init waits for this: it does nothing outside its limits.
 	if err := conv.send(l.config); err != nil {
 		return err
+	}
+	if p.moves {
+		if err := awaitMove(ctx, p, c.cgroup, l); err != nil {
+			return err
+		}
 	}
 	if l.config.AwaitsHooks() {
 		if err := awaitReport(ctx, p, c.cgroup, l.name); err != nil {
@@ -110,8 +118,31 @@ func runnerEnv() []string { return []string{"GOMAXPROCS=2"} }
 // awaitReport returns nil when the process reports that it is ready, or an
 // error of the class that it reports. ctx ends the wait.
 func awaitReport(ctx context.Context, p *process, cg *cgroup.Cgroup, module string) error {
+	return await(ctx, p, cg, module, func() error { return control.Receive(p.control) })
+}
+
+// awaitMove takes over the process as which the init goes on.
+func awaitMove(ctx context.Context, p *process, cg *cgroup.Cgroup, l launched) error {
+	pid := 0
+	err := await(ctx, p, cg, l.workload.Module, func() (err error) {
+		pid, err = control.ReceivePid(p.control)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.moved(pid, l.ended); err != nil {
+		return err
+	}
+	if err := control.SendStart(p.control); err != nil {
+		return fmt.Errorf("let the sandbox's init go on as another process: %w", err)
+	}
+	return nil
+}
+
+func await(ctx context.Context, p *process, cg *cgroup.Cgroup, module string, receive func() error) error {
 	stop := context.AfterFunc(ctx, func() { _ = p.control.SetReadDeadline(time.Unix(1, 0)) })
-	err := control.Receive(p.control)
+	err := receive()
 	if !stop() {
 		return context.Cause(ctx)
 	}

@@ -130,6 +130,6 @@ func removeDeadSocket(ctx context.Context, bundle string) {
 }
 
 // Info is `-info`.
-func (bootManager) Info(_ context.Context, options io.Reader) (*types.RuntimeInfo, error) {
-	return runtimeInfo(options)
+func (bootManager) Info(ctx context.Context, options io.Reader) (*types.RuntimeInfo, error) {
+	return runtimeInfo(ctx, options)
 }

@@ -112,6 +112,9 @@ func parseOptions(any *anypb.Any) (*Options, error) {
 	if len(any.GetValue()) == 0 {
 		return o, nil
 	}
+	if any.GetTypeUrl() == legacyOptions {
+		return o, o.mergeLegacy(any.GetValue())
+	}
 	v, err := typeurl.UnmarshalAny(any)
 	if err != nil {
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(

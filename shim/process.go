@@ -14,6 +14,7 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/sys/reaper"
 	"github.com/containerd/errdefs"
+	runc "github.com/containerd/go-runc"
 	"github.com/containerd/log"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,11 @@ type process struct {
 	// spawned holds the pid.
 	cmd     *exec.Cmd
 	spawned atomic.Int64
+	// moves: the spawned process goes on as another, which moved makes this one.
+	moves bool
+	// exits is subscribed for that other; nil before the spawn and once it is
+	// waited for, or never will be; guarded by mu.
+	exits chan runc.Exit
 	// control is the shim's end of the control socket, closed after the start or
 	// with the container; closing it ends a process that waits for its start.
 	control *os.File
@@ -75,17 +81,60 @@ func newProcess(drain time.Duration) *process {
 func (p *process) spawn(start func(func() error) error, ended func(status int, err error)) error {
 	return start(func() error {
 		// Subscribed before the fork: no exit is missed however early.
-		ec, err := reaper.Default.Start(p.cmd)
+		if p.moves {
+			p.exits = reaper.Default.Subscribe()
+		}
+		cmd := p.cmd
+		ec, err := reaper.Default.Start(cmd)
 		if err != nil {
+			p.abandon()
 			return err
 		}
-		p.spawned.Store(int64(p.cmd.Process.Pid))
+		p.spawned.Store(int64(cmd.Process.Pid))
 		go func() {
-			status, err := reaper.Default.Wait(p.cmd, ec)
+			status, err := reaper.Default.Wait(cmd, ec)
+			if p.moves && !p.abandon() {
+				return // its end is that of the process as which it goes on
+			}
 			ended(status, err)
 		}()
 		return nil
 	})
+}
+
+// abandon ends the wait for another process as which this one would go on, and
+// returns false when that is the case already.
+func (p *process) abandon() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exits == nil {
+		return false
+	}
+	reaper.Default.Unsubscribe(p.exits)
+	p.exits = nil
+	return true
+}
+
+// moved makes pid, a child of this process that waits for more, the process; the
+// end of the one that was spawned means nothing from here on. ended is that of
+// spawn.
+//
+// Errors: errdefs.ErrUnavailable when the one that was spawned has ended.
+func (p *process) moved(pid int, ended func(status int, err error)) error {
+	other, err := os.FindProcess(pid)
+	if err != nil {
+		return fmt.Errorf("find the sandbox's init: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exits == nil {
+		return errdefs.ErrUnavailable.WithMessage("the sandbox's init ended before it went on as another process")
+	}
+	cmd, exits := &exec.Cmd{Process: other}, p.exits
+	p.cmd, p.exits = cmd, nil
+	p.spawned.Store(int64(pid))
+	go func() { ended(reaper.Default.Wait(cmd, exits)) }()
+	return nil
 }
 
 // exited records what the reaper says of an ended process: an exit code, or 128

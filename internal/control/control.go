@@ -21,7 +21,8 @@ const (
 	// its cgroup, so that nothing runs outside the limits.
 	ConfigFD = 3
 	// SocketFD is a stream socket: one Report to the shim, one start byte back;
-	// twice if the shim runs hooks while the init waits.
+	// once more, and before, if the init goes on as another process, and if the
+	// shim runs hooks while the init waits.
 	// When the shim dies, the process reads EOF and ends.
 	SocketFD = 4
 	// ProgramFD is the executable that the init becomes.
@@ -74,7 +75,10 @@ func Errorf(class Class, format string, args ...any) *Error {
 // Report is what a container's process tells the shim, once: that it waits for
 // the start byte, or why it will never run.
 type Report struct {
-	Ready bool   `json:"ready,omitempty"`
+	Ready bool `json:"ready,omitempty"`
+	// Pid is that of the process as which the init goes on, in the pid
+	// namespace of the shim; a further report comes from there.
+	Pid   int    `json:"pid,omitempty"`
 	Error *Error `json:"error,omitempty"`
 }
 
@@ -118,6 +122,16 @@ func SendReady(rw io.ReadWriter) error {
 	return err
 }
 
+// SendPid reports the pid of the process as which this one goes on once the shim
+// has sent the start byte. It fails with io.EOF when the shim went away instead.
+func SendPid(rw io.ReadWriter, pid int) error {
+	if err := send(rw, Report{Pid: pid}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(rw, make([]byte, 1))
+	return err
+}
+
 // SendDone reports that a process has done its work; unlike SendReady it waits
 // for nothing. Receive returns nil for it.
 func SendDone(w io.Writer) error { return send(w, Report{Ready: true}) }
@@ -145,21 +159,33 @@ func SendStart(w io.Writer) error {
 // ready, the *Error that it reported, or io.ErrUnexpectedEOF when it died
 // without a report.
 func Receive(r io.Reader) error {
-	var rep Report
-	if err := json.NewDecoder(io.LimitReader(r, maxReport)).Decode(&rep); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("read report: %w", err)
-	}
-	switch {
-	case rep.Error != nil:
-		return rep.Error
-	case rep.Ready:
-		return nil
-	default:
+	rep, err := receive(r)
+	if err == nil && !rep.Ready {
 		return errors.New("read report: neither ready nor an error")
 	}
+	return err
+}
+
+// ReceivePid reads the report of SendPid; its errors are those of Receive.
+func ReceivePid(r io.Reader) (int, error) {
+	rep, err := receive(r)
+	if err == nil && rep.Pid <= 0 {
+		return 0, errors.New("read report: neither a pid nor an error")
+	}
+	return rep.Pid, err
+}
+
+func receive(r io.Reader) (rep Report, _ error) {
+	if err := json.NewDecoder(io.LimitReader(r, maxReport)).Decode(&rep); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return rep, io.ErrUnexpectedEOF
+		}
+		return rep, fmt.Errorf("read report: %w", err)
+	}
+	if rep.Error != nil {
+		return rep, rep.Error
+	}
+	return rep, nil
 }
 
 func send(w io.Writer, rep Report) error {

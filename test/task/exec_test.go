@@ -97,6 +97,34 @@ func TestExecRunsAnotherModuleOfTheImage(t *testing.T) {
 		"added e2", "started e2", "exit e2 9", "exit 137", "delete 137")
 }
 
+// process.execCPUAffinity is for further processes alone.
+func TestExecRunsOnTheProcessorsOfItsSpec(t *testing.T) {
+	s := runningContainer(t, nil)
+	for _, test := range []struct{ affinity, want string }{
+		{`{"initial":"0","final":"0"}`, "Cpus_allowed_list:\t0\n"},
+		{`{"initial":"8000"}`, "process.execCPUAffinity.initial"},
+		{`{"final":"8000"}`, "process.execCPUAffinity.final"},
+	} {
+		id := fmt.Sprint("e", len(test.want))
+		r := s.execRequest(id, "cat", "/proc/self/status")
+		r.Spec.Value = []byte(strings.Replace(string(r.Spec.Value), "{", `{"execCPUAffinity":`+test.affinity+",", 1))
+		if _, err := s.Exec(context.Background(), r); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Start(context.Background(), &taskapi.StartRequest{ID: "a", ExecID: id})
+		if err == nil {
+			_, err = s.Wait(context.Background(), &taskapi.WaitRequest{ID: "a", ExecID: id})
+		}
+		out, readErr := os.ReadFile(r.Stdout)
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		if got := fmt.Sprint(string(out), err); !strings.Contains(got, test.want) {
+			t.Errorf("%s: %s", test.affinity, got)
+		}
+	}
+}
+
 func TestExecIsInsideTheContainer(t *testing.T) {
 	ctx := context.Background()
 	s := runningContainer(t, nil)
