@@ -124,7 +124,7 @@ func awaitReport(ctx context.Context, p *process, cg *cgroup.Cgroup, module stri
 // awaitMove takes over the process as which the init goes on.
 func awaitMove(ctx context.Context, p *process, cg *cgroup.Cgroup, l launched) error {
 	pid := 0
-	err := await(ctx, p, cg, l.workload.Module, func() (err error) {
+	err := await(ctx, p, cg, l.name, func() (err error) {
 		pid, err = control.ReceivePid(p.control)
 		return err
 	})
