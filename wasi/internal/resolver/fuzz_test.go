@@ -85,7 +85,7 @@ func FuzzConfiguration(f *testing.F) {
 				t.Errorf("%v of hosts", a)
 			}
 		}
-		if !isDomain(name) {
+		if !IsDomain(name) {
 			return
 		}
 		names := c.candidates(name)
