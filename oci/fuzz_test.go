@@ -109,6 +109,7 @@ func FuzzAnnotations(f *testing.F) {
 		{"max-files", "256"}, {"max-files", "-1"}, {"max-files", "99999999999999999999"}, {"drain", "1m30s"}, {"drain", "-1ns"}, {"drain", "2562047h47m16.854775807s"},
 		{"preopens", "/data, /etc:ro,/tmp/:rw"}, {"preopens", "/data/../etc:rw"}, {"preopens", "/data:ro,/data/x:rw"}, {"preopens", "//data/.:rw"}, {"preopens", "/a\nb:ro"},
 		{"listen", "0.0.0.0:8080, [::]:53"}, {"listen", "[fe80::1%a\n]:1"}, {"allow-outbound", "none"}, {"allow-outbound", ","}, {"memory-limits", ""}, {"", "x"},
+		{"drain", "1h1h1h"}, {"listen", "[::%eth0]:1"}, {"preopens", "/:ro"}, {"dran", "1s"}, {strings.Repeat("x", 300), "\x00"},
 	} {
 		f.Add(a[0], a[1], true)
 		f.Add(a[0], a[1], false)
