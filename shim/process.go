@@ -83,6 +83,9 @@ func (p *process) spawn(start func(func() error) error, ended func(status int, e
 		go func() {
 			status, err := reaper.Default.Wait(p.cmd, ec)
 			ended(status, err)
+			// The reaper has reaped it behind the back of package os, which
+			// would keep its pidfd until the next collection.
+			_ = p.cmd.Process.Release()
 		}()
 		return nil
 	})
