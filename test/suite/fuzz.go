@@ -102,6 +102,8 @@ func (s *suite) fuzz(ctx context.Context) error {
 		all = append(all, o)
 		if name := "fuzz/" + o.target.String(); o.finding != "" {
 			s.tally.fail(name, o.finding)
+			// The report comes at the end, which may be hours away.
+			fmt.Println(o.finding)
 		} else {
 			s.tally.pass(name)
 		}
