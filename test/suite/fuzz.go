@@ -71,6 +71,10 @@ func (s *suite) fuzz(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.fuzzing.time < time.Minute {
+		// To load what long runs have kept would take all of a short one.
+		cache = dir
+	}
 	workers := s.fuzzing.workers
 	if workers == 0 {
 		workers = max(1, runtime.GOMAXPROCS(0)/s.fuzzing.jobs)
@@ -192,6 +196,7 @@ func (s *suite) fuzzOne(ctx context.Context, t target, program string, args ...s
 }
 
 var (
+	baseline = regexp.MustCompile(`gathering baseline coverage: (\d+)/`)
 	progress = regexp.MustCompile(`fuzz: elapsed: .*, execs: (\d+) .*, new interesting: (\d+) `)
 	// overtime is what the engine calls a failure when it could not stop in time
 	// on a busy machine; nothing was found.
@@ -205,6 +210,9 @@ func (o *outcome) read(out string, err error) {
 		last := all[len(all)-1]
 		o.execs, _ = strconv.Atoi(last[1])
 		o.interesting, _ = strconv.Atoi(last[2])
+	}
+	if all := baseline.FindAllStringSubmatch(out, -1); o.execs == 0 && all != nil {
+		o.execs, _ = strconv.Atoi(all[len(all)-1][1])
 	}
 	switch m := crasher.FindStringSubmatch(out); {
 	case m != nil:

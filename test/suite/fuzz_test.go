@@ -83,6 +83,7 @@ func TestOutcomesOfFuzzing(t *testing.T) {
 		"a seed that fails":                  {lines + "--- FAIL: FuzzX\n", errors.New("exit status 1"), "exit status 1\n--- FAIL: FuzzX"},
 		"an end that came late":              {lines + "--- FAIL: FuzzX (41.17s)\n    context deadline exceeded\nFAIL\n", errors.New("exit status 1"), ""},
 		"a crash, and an end that came late": {lines + "--- FAIL: FuzzX (41.17s)\n    panic: x\n    context deadline exceeded\nFAIL\n", errors.New("exit status 1"), "exit status 1"},
+		"no more than the seeds":             {"fuzz: elapsed: 0s, gathering baseline coverage: 0/8 completed\nfuzz: elapsed: 3s, gathering baseline coverage: 7/8 completed\nPASS\n", nil, ""},
 		"a target that is no":                {"testing: warning: no tests to run\nPASS\n", nil, "it has executed nothing"},
 	} {
 		o := outcome{target: target{dir: "./runner", name: "FuzzX"}}
