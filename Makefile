@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit gostd e2e lint bench clean help
+.PHONY: build demo test unit fuzz gostd e2e lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -14,11 +14,18 @@ build: ## build the programs into bin/, static
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
 
-test: build ## run every test: lint, unit and end to end
-	go run ./test/suite -bin $(BIN) lint unit gostd e2e
+test: build ## run every test: lint, unit, fuzz targets and end to end
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
+
+FUZZTIME ?= 3s
+TARGETS  ?=
+PARALLEL ?= 0
+JOBS     ?= 1
+fuzz: ## run the fuzz targets; FUZZTIME=30m, TARGETS=REGEXP, PARALLEL=N processes each, JOBS=N at a time
+	go run ./test/suite -fuzztime $(FUZZTIME) -targets "$(TARGETS)" -parallel $(PARALLEL) -jobs $(JOBS) fuzz
 
 gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
 	go run ./test/suite -bin $(BIN) gostd

@@ -3,6 +3,7 @@ package oci
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,5 +98,58 @@ func FuzzSpec(f *testing.F) {
 		}
 		got, err := Resolve(spec, rootfs)
 		confined(t, got, err, rootfs, vol)
+	})
+}
+
+// FuzzAnnotations holds that an annotation never gives a guest more than the
+// node's configuration does, and that it says in one sentence why it is refused.
+func FuzzAnnotations(f *testing.F) {
+	for _, a := range [][2]string{
+		{"memory-limit", "64Mi"}, {"memory-limit", "18446744073709551615"}, {"memory-limit", "16777216Ti"}, {"memory-limit", "+1"}, {"memory-limit", "0x10"},
+		{"max-files", "256"}, {"max-files", "-1"}, {"max-files", "99999999999999999999"}, {"drain", "1m30s"}, {"drain", "-1ns"}, {"drain", "2562047h47m16.854775807s"},
+		{"preopens", "/data, /etc:ro,/tmp/:rw"}, {"preopens", "/data/../etc:rw"}, {"preopens", "/data:ro,/data/x:rw"}, {"preopens", "//data/.:rw"}, {"preopens", "/a\nb:ro"},
+		{"listen", "0.0.0.0:8080, [::]:53"}, {"listen", "[fe80::1%a\n]:1"}, {"allow-outbound", "none"}, {"allow-outbound", ","}, {"memory-limits", ""}, {"", "x"},
+		{"drain", "1h1h1h"}, {"listen", "[::%eth0]:1"}, {"preopens", "/:ro"}, {"dran", "1s"}, {strings.Repeat("x", 300), "\x00"},
+	} {
+		f.Add(a[0], a[1], true)
+		f.Add(a[0], a[1], false)
+	}
+	f.Fuzz(func(t *testing.T, name, value string, configured bool) {
+		var node Settings
+		if configured {
+			node = Settings{MemoryLimit: 32 << 20, MaxFiles: 64, Preopens: []Preopen{
+				{Host: "/data", Guest: "/data", ReadOnly: true}, {Host: "/data/own", Guest: "/data/own"}, {Host: "/tmp", Guest: "/tmp"},
+			}}
+		}
+		s := node
+		err := s.Annotate(map[string]string{AnnotationPrefix + name: value, "other/" + name: value})
+		if err != nil {
+			wantError(t, err, control.InvalidArgument, "")
+			return
+		}
+		if annotations[name] == nil {
+			t.Errorf("%q is taken for an annotation", name)
+		}
+		if node.MemoryLimit != 0 && (s.MemoryLimit == 0 || s.MemoryLimit > node.MemoryLimit) || node.MaxFiles != 0 && (s.MaxFiles == 0 || s.MaxFiles > node.MaxFiles) {
+			t.Errorf("%q raises a limit: %+v", value, s)
+		}
+		if s.MaxFiles < 0 || s.MaxFiles > MaxFiles || s.Drain < 0 || s.Drain > maxDrain || len(s.Listeners) > maxListeners || len(s.Preopens) > maxPreopens {
+			t.Errorf("out of bounds: %+v", s)
+		}
+		w := Workload{Cwd: "/data/own/sub"}
+		s.Apply(&w)
+		for _, p := range w.Preopens {
+			if !filepath.IsAbs(p.Host) || filepath.Clean(p.Host) != p.Host || strings.ContainsRune(p.Host, 0) {
+				t.Errorf("%q opens %q", value, p.Host)
+			}
+			if around := containing(node.Preopens, p.Host); configured && (around == nil || around.ReadOnly && !p.ReadOnly) {
+				t.Errorf("%q opens %v, and the node only %v", value, p, node.Preopens)
+			}
+		}
+		for _, l := range s.Listeners {
+			if at, err := netip.ParseAddrPort(l); err != nil || at.Port() == 0 {
+				t.Errorf("%q listens at %q", value, l)
+			}
+		}
 	})
 }

@@ -262,7 +262,7 @@ func show(s string) string {
 	const limit = 256
 	if len(s) > limit {
 		n := limit
-		for !utf8.RuneStart(s[n]) {
+		for n > limit-utf8.UTFMax && !utf8.RuneStart(s[n]) {
 			n--
 		}
 		s = s[:n] + "…"

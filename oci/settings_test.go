@@ -113,32 +113,3 @@ func TestRelativePathsKeepTheRightsOfTheirDirectory(t *testing.T) {
 		t.Errorf("without settings the guest gets %+v", w)
 	}
 }
-
-func FuzzAnnotate(f *testing.F) {
-	for _, seed := range [][2]string{
-		{"memory-limit", "64Mi"}, {"max-files", "99999999999999999999"}, {"drain", "1h1h1h"}, {"listen", "[::%eth0]:1"},
-		{"preopens", "/a:ro,/a/../b:rw"}, {"preopens", "/:ro"}, {"dran", "1s"}, {strings.Repeat("x", 300), "\x00"},
-	} {
-		f.Add(seed[0], seed[1])
-	}
-	f.Fuzz(func(t *testing.T, key, value string) {
-		node := Settings{MemoryLimit: 1 << 20, MaxFiles: 100, Preopens: []Preopen{{Host: "/data", Guest: "/data"}, {Host: "/ro", Guest: "/ro", ReadOnly: true}}}
-		s := node
-		err := s.Annotate(map[string]string{AnnotationPrefix + key: value})
-		if err != nil {
-			if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument {
-				t.Errorf("the error has no class: %v", err)
-			}
-			return
-		}
-		if s.MemoryLimit > node.MemoryLimit || s.MaxFiles > node.MaxFiles || s.Drain < 0 || s.Drain > maxDrain {
-			t.Errorf("%s=%q raises a limit: %+v", key, value, s)
-		}
-		for _, p := range s.Preopens {
-			around := containing(node.Preopens, p.Host)
-			if around == nil || around.ReadOnly && !p.ReadOnly || strings.Contains(p.Host, "..") && strings.Contains(p.Host+"/", "/../") {
-				t.Errorf("%s=%q gives the guest %v", key, value, p)
-			}
-		}
-	})
-}

@@ -31,6 +31,10 @@ type binaryInfo struct {
 	// targetFeatures are the features that LLVM's target_features section says
 	// are used.
 	targetFeatures []string
+	// badNames are the names, where they lie in the binary, of name sections
+	// that must be hidden from the engine.
+	badNames [][]byte
+	named    bool
 }
 
 type importInfo struct {
@@ -98,29 +102,32 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		var err error
 		switch id {
 		case 0:
-			switch s.name() {
-			case ".debug_line":
-				info.debugLines = true
-			case "target_features":
-				info.readTargetFeatures(s)
+			if raw := s.bytes(s.u32()); s.err == nil {
+				info.readCustom(raw, s)
+				continue
 			}
-			continue
 		case 1:
 			err = info.readTypes(s)
 		case 2:
 			err = info.readImports(s)
 		case 3:
-			for n := s.count(); n > 0 && s.err == nil; n-- {
+			for n := s.count(1); n > 0 && s.err == nil; n-- {
 				info.funcs = append(info.funcs, s.u32())
 			}
 		case 4:
 			err = info.readTables(s, sizeAt, len(b)-len(r.b)-len(s.b))
 		case 5:
 			err = info.readMemories(s)
+		case 6:
+			s.vector(4)
 		case 7:
 			info.readExports(s)
+		case 9:
+			err = readElements(s)
 		case 10:
 			err = readLocals(s)
+		case 11:
+			err = readData(s)
 		case 13:
 			err = unsupported{featureExceptions}
 		}
@@ -135,7 +142,7 @@ func readBinary(b []byte) (*binaryInfo, error) {
 }
 
 func (info *binaryInfo) readTypes(r *reader) error {
-	for n := r.count(); n > 0 && r.err == nil; n-- {
+	for n := r.count(1); n > 0 && r.err == nil; n-- {
 		switch form := r.byte(); form {
 		case 0x60:
 		case 0x4e, 0x4f, 0x50, 0x5e, 0x5f: // rec, sub final, sub, array, struct
@@ -182,7 +189,7 @@ func checkValueType(t byte) error {
 }
 
 func (info *binaryInfo) readImports(r *reader) error {
-	for n := r.count(); n > 0 && r.err == nil; n-- {
+	for n := r.count(4); n > 0 && r.err == nil; n-- {
 		i := importInfo{module: r.name(), raw: r.bytes(r.u32()), kind: r.byte()}
 		i.name = validText(i.raw)
 		switch i.kind {
@@ -270,7 +277,7 @@ func readLimits(r *reader) (m *memoryInfo, shared bool, err error) {
 }
 
 func (info *binaryInfo) readExports(r *reader) {
-	for n := r.count(); n > 0 && r.err == nil; n-- {
+	for n := r.count(3); n > 0 && r.err == nil; n-- {
 		e := exportInfo{name: r.name(), kind: r.byte(), index: r.u32()}
 		if r.err == nil {
 			info.exports = append(info.exports, e)
@@ -279,7 +286,7 @@ func (info *binaryInfo) readExports(r *reader) {
 }
 
 func readLocals(r *reader) error {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+	for n := r.vector(1); n > 0 && r.err == nil; n-- {
 		body := &reader{b: r.bytes(r.u32())}
 		var sum uint64
 		for groups := body.u32(); groups > 0 && body.err == nil; groups-- {
@@ -294,6 +301,24 @@ func readLocals(r *reader) error {
 		}
 	}
 	return nil
+}
+
+// readCustom reads what is of use of a custom section. Nothing in it can make a
+// module invalid.
+func (info *binaryInfo) readCustom(name []byte, s *reader) {
+	switch string(name) {
+	case ".debug_line":
+		info.debugLines = true
+	case "target_features":
+		info.readTargetFeatures(s)
+	case "name":
+		// The engine takes one of them.
+		if info.named || !wellFormedNames(s) {
+			info.badNames = append(info.badNames, name)
+			return
+		}
+		info.named = true
+	}
 }
 
 // readTargetFeatures reads a section that serves messages only (tool
@@ -362,9 +387,9 @@ func (r *reader) bytes(n uint32) []byte {
 	return b
 }
 
-// count reads how many items follow.
-func (r *reader) count() uint32 {
-	n := r.u32()
+// count reads how many items follow, of at least size bytes each.
+func (r *reader) count(size int) uint32 {
+	n := r.vector(size)
 	if n > maxItems {
 		r.fail(fmt.Errorf("it has %d items, more than %d", n, maxItems))
 		return 0

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -80,6 +79,7 @@ func inspect(b []byte, module string) (*binaryInfo, error) {
 // checkImports refuses a module that imports what the host does not provide.
 func checkImports(info *binaryInfo, module string) error {
 	var missing []string
+	seen := map[string]bool{} // there may be millions
 	var way string
 	for _, i := range info.imports {
 		name := printable(i.module, maxName) + "." + printable(i.name, maxName)
@@ -88,7 +88,8 @@ func checkImports(info *binaryInfo, module string) error {
 			if way == "" {
 				way = wayOutOfImport(i)
 			}
-			if !slices.Contains(missing, name) {
+			if !seen[name] {
+				seen[name] = true
 				missing = append(missing, name)
 			}
 			continue

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
@@ -260,32 +259,4 @@ func TestAModuleMayCallItselfLikeItsHost(t *testing.T) {
 	if code != 4 || err != nil {
 		t.Errorf("exit code %d, error %v", code, err)
 	}
-}
-
-// FuzzInspect holds that whatever the bytes are, inspecting them neither
-// panics nor says anything but one printable sentence.
-func FuzzInspect(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add(wasmtest.Header)
-	f.Add(wasmtest.ComponentHeader)
-	f.Add(wasmtest.Exit(1))
-	f.Add(wasmtest.Print("hello"))
-	f.Add(slices.Concat(wasmtest.Header, []byte{1, 2, 1, 0x60}))
-	m := &wasmtest.Module{}
-	m.Import("env", "memory", wasmtest.KindMemory, []byte{3, 1, 2})
-	m.Custom("target_features", []byte("\x01+\x07atomics"))
-	m.Custom(".debug_line", nil)
-	f.Add(m.Bytes())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		info, err := inspect(b, "app.wasm")
-		if err == nil {
-			for _, export := range []string{"", "_initialize", "x"} {
-				_, _ = checkEntry(info, "app.wasm", export)
-			}
-			err = checkMemory(info, "app.wasm", 1<<20)
-		}
-		if err != nil && (!utf8.ValidString(err.Error()) || strings.ContainsAny(err.Error(), "\n\r\x1b") || len(err.Error()) > 4<<10) {
-			t.Errorf("unfit for a message: %q", err)
-		}
-	})
 }

@@ -324,30 +324,3 @@ func TestConfigSurvivesTheWayToTheInit(t *testing.T) {
 		t.Errorf("got %+v, want %+v", &got, c)
 	}
 }
-
-// A spec comes from outside, by way of whoever may create containers.
-func FuzzFromSpec(f *testing.F) {
-	b, err := json.Marshal(ctrSpec())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
-	f.Add([]byte(`{"process":{"cwd":"/"},"linux":{"namespaces":[{"type":"mount"}],"sysctl":{"net.a":"1"}}}`))
-	f.Add([]byte(`{"process":{"cwd":"/","rlimits":[{"type":"RLIMIT_CPU"}]},"mounts":[{"destination":"/","options":["rro","bind"]}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var spec specs.Spec
-		if json.Unmarshal(b, &spec) != nil {
-			return
-		}
-		c, err := FromSpec(&spec, "/rootfs", []string{"x"})
-		if err != nil {
-			if _, ok := err.(*control.Error); !ok {
-				t.Errorf("%T: %v", err, err)
-			}
-			return
-		}
-		if c.CloneFlags&unix.CLONE_NEWNS == 0 {
-			t.Error("accepted without a mount namespace of its own")
-		}
-	})
-}

@@ -69,17 +69,3 @@ func TestBootstrapRefusesGarbage(t *testing.T) {
 		t.Error("no error")
 	}
 }
-
-func FuzzParseBootstrap(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte("\x0a\x01i\x12\x01n"))
-	f.Fuzz(func(t *testing.T, input []byte) {
-		params, legacy, err := parseBootstrap(input, &arguments{namespace: "n", id: "i"})
-		if err == nil && (params.GetInstanceID() != "i" || params.GetNamespace() != "n") {
-			t.Errorf("legacy %v: foreign identity %v", legacy, params)
-		}
-		if err == nil {
-			_, _ = bootstrapOptions(params)
-		}
-	})
-}

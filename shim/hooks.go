@@ -66,5 +66,8 @@ func startHook(cmd *exec.Cmd) (wait func() (int, error), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() (int, error) { return reaper.Default.Wait(cmd, exits) }, nil
+	return func() (int, error) {
+		defer func() { _ = cmd.Process.Release() }() // as in spawn
+		return reaper.Default.Wait(cmd, exits)
+	}, nil
 }

@@ -97,6 +97,9 @@ func (p *process) spawn(start func(func() error) error, ended func(status int, e
 				return // its end is that of the process as which it goes on
 			}
 			ended(status, err)
+			// The reaper has reaped it behind the back of package os, which
+			// would keep its pidfd until the next collection.
+			_ = p.cmd.Process.Release()
 		}()
 		return nil
 	})

@@ -11,7 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // File descriptors that a container's process inherits beside its stdio.
@@ -67,9 +70,34 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // Errorf returns an *Error of the class. A %w verb is printed, not wrapped:
-// only the class and the sentence cross the process boundary.
+// only the class and the sentence cross the process boundary. What the sentence
+// quotes from a spec or an image cannot make it longer than 8 KiB or break its
+// line.
 func Errorf(class Class, format string, args ...any) *Error {
-	return &Error{Class: class, Message: fmt.Errorf(format, args...).Error()}
+	return &Error{Class: class, Message: sentence(fmt.Errorf(format, args...).Error())}
+}
+
+// sentence makes a text fit for a log, a terminal and a protobuf string: at most
+// maxMessage bytes of UTF-8 in one line.
+func sentence(s string) string {
+	const more = "…"
+	var b strings.Builder
+	fits := 0 // how much of b leaves room for more
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+		if b.Len() > maxMessage {
+			return b.String()[:fits] + more
+		}
+		if b.Len() <= maxMessage-len(more) {
+			fits = b.Len()
+		}
+	}
+	return b.String()
 }
 
 // Report is what a container's process tells the shim, once: that it waits for
@@ -109,7 +137,8 @@ const WallFactor = 4
 // maxReport bounds what the shim reads from a process that runs hostile code.
 const maxReport = 64 << 10
 
-// maxMessage keeps a report with all its JSON escapes below maxReport.
+// maxMessage bounds a sentence; it keeps a report with all its JSON escapes below
+// maxReport.
 const maxMessage = 8 << 10
 
 // SendReady reports that the process is ready and waits for the start byte.
@@ -143,9 +172,7 @@ func SendError(w io.Writer, err error) error {
 	if !ok {
 		e = &Error{Class: Internal, Message: err.Error()}
 	}
-	if len(e.Message) > maxMessage {
-		e = &Error{Class: e.Class, Message: e.Message[:maxMessage] + "…"}
-	}
+	e = &Error{Class: e.Class, Message: sentence(e.Message)}
 	return send(w, Report{Error: e})
 }
 
@@ -182,10 +209,17 @@ func receive(r io.Reader) (rep Report, _ error) {
 		}
 		return rep, fmt.Errorf("read report: %w", err)
 	}
-	if rep.Error != nil {
-		return rep, rep.Error
+	if rep.Error == nil {
+		return rep, nil
 	}
-	return rep, nil
+	// The process may be a guest that has taken over its runner.
+	e := &Error{Class: rep.Error.Class, Message: sentence(rep.Error.Message)}
+	switch e.Class {
+	case InvalidArgument, NotFound, Unavailable, ResourceExhausted, Internal:
+	default:
+		e.Class = Internal
+	}
+	return rep, e
 }
 
 func send(w io.Writer, rep Report) error {

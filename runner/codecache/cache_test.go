@@ -302,33 +302,6 @@ func TestUseIsNotedOncePerMinute(t *testing.T) {
 	}
 }
 
-func FuzzParseMeta(f *testing.F) {
-	m := metaOf(testKey("app"), engineDir, []metaFile{{codeFile, 4, 5}}, time.Unix(1, 0))
-	b, err := json.Marshal(m)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
-	f.Add([]byte(`{"version":1,"dir":"..","files":[{"name":"../x","size":-1}]}`))
-	f.Add([]byte(`[]`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseMeta(b)
-		if err != nil {
-			return
-		}
-		if strings.Contains(m.Dir, "/") || m.Dir == ".." || len(m.Files) == 0 || len(m.Files) > maxFiles {
-			t.Errorf("%+v", m)
-		}
-		var total int64
-		for _, f := range m.Files {
-			total += f.Size
-			if strings.ContainsAny(f.Name, "/.") || f.Size <= 0 || total > maxSize || total <= 0 {
-				t.Errorf("%+v", m)
-			}
-		}
-	})
-}
-
 func BenchmarkLookup(b *testing.B) {
 	for _, size := range []int{100 << 10, 12 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {

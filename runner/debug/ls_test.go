@@ -203,15 +203,3 @@ func TestAccountsOfAHostileImage(t *testing.T) {
 		t.Error(got)
 	}
 }
-
-func FuzzAccounts(f *testing.F) {
-	f.Add([]byte("root:x:0:0:root:/root:/bin/sh\n"))
-	f.Add([]byte("a:b:c\n:::\n\x00"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, name := range parseAccounts(b) {
-			if name == "" || name != printable(name) || strings.ContainsAny(name, ":\n") {
-				t.Errorf("name %q", name)
-			}
-		}
-	})
-}

@@ -190,21 +190,6 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func FuzzParsePath(f *testing.F) {
-	for _, s := range []string{"/default/app", "a-b.slice:p:n", "/a/../b", "::", "-.slice:p:n"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		p, err := parsePath(s)
-		if err != nil {
-			return
-		}
-		if !filepath.IsAbs(p.path) || filepath.Clean(p.path) != p.path || p.path == "/" || strings.Contains(p.path, "/../") {
-			t.Errorf("%q became %q", s, p.path)
-		}
-	})
-}
-
 func TestHostOf(t *testing.T) {
 	read := func(text string) (*host, error) {
 		m, err := mountinfo.GetMountsFromReader(strings.NewReader(text), mountinfo.FSTypeFilter("cgroup", "cgroup2"))

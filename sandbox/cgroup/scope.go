@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 	"os"
 	"time"
 
@@ -126,7 +128,14 @@ func quotaPerSecond(quota int64, period uint64) uint64 {
 		period = defaultPeriod
 	}
 	const step = 10_000
-	perSecond := uint64(quota) * 1_000_000 / period
+	hi, lo := bits.Mul64(uint64(quota), 1_000_000)
+	if hi >= period {
+		return math.MaxUint64 // systemd's infinity; the kernel has the last word
+	}
+	perSecond, _ := bits.Div64(hi, lo, period)
+	if perSecond > math.MaxUint64-step {
+		return math.MaxUint64
+	}
 	return (perSecond + step - 1) / step * step
 }
 

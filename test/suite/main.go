@@ -1,6 +1,6 @@
 // Command suite runs the project's tests by phase and sums them up.
 //
-//	suite [-bin DIR] [lint] [unit] [gostd] [e2e]
+//	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [e2e]
 //
 // Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
 // before it say how long each phase took and what failed. It exits with 1 when
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -27,6 +28,8 @@ type suite struct {
 	bin   string
 	store *provision.Store
 	tally *tally
+	// fuzzing is for the phase of that name.
+	fuzzing fuzzing
 }
 
 // phase is a part of the tests that can be asked for by name.
@@ -39,18 +42,28 @@ var phases = []phase{
 	{"lint", (*suite).lint},
 	{"unit", (*suite).unit},
 	{"gostd", (*suite).standardTests},
+	{"fuzz", (*suite).fuzz},
 	{"e2e", (*suite).endToEnd},
 }
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of the project's programs")
+	var f fuzzing
+	flag.DurationVar(&f.time, "fuzztime", 3*time.Second, "time for each fuzz target")
+	flag.IntVar(&f.workers, "parallel", 0, "processes of a fuzz target; 0: as many as processors")
+	flag.IntVar(&f.jobs, "jobs", 1, "fuzz targets at a time")
+	pattern := flag.String("targets", "", "run only fuzz targets that match, such as runner.FuzzInspect")
 	flag.Parse()
+	var err error
+	if f.targets, err = regexp.Compile(*pattern); err != nil || f.jobs < 1 {
+		os.Exit(fatal(fmt.Errorf("-targets %q, -jobs %d: %v", *pattern, f.jobs, err)))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, *bin, flag.Args()))
+	os.Exit(run(ctx, *bin, f, flag.Args()))
 }
 
-func run(ctx context.Context, bin string, names []string) int {
+func run(ctx context.Context, bin string, f fuzzing, names []string) int {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return fatal(err)
@@ -63,7 +76,7 @@ func run(ctx context.Context, bin string, names []string) int {
 	if err != nil {
 		return fatal(err)
 	}
-	s := &suite{bin: bin, store: store, tally: newTally(allowed, os.Stdout)}
+	s := &suite{bin: bin, store: store, tally: newTally(allowed, os.Stdout), fuzzing: f}
 	var times []string
 	for _, name := range names {
 		began := time.Now()

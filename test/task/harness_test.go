@@ -344,8 +344,15 @@ func killAndWait(t testing.TB, pid int) {
 
 func waitEnd(t testing.TB, pidfd int) {
 	t.Helper()
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000); n != 1 {
-		t.Fatalf("a process did not end: %v", err)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000)
+		if err == unix.EINTR {
+			continue // by the signals of Go's scheduler
+		}
+		if n != 1 {
+			t.Fatalf("a process did not end: %v", err)
+		}
+		return
 	}
 }
 

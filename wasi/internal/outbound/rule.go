@@ -63,11 +63,17 @@ func parseRule(s string) (rule, error) {
 		r.network = netip.PrefixFrom(a, a.BitLen())
 		return r, nil
 	}
-	if strings.ContainsAny(where, ":/%") || !resolver.IsDomain(where) || strings.ContainsRune(where, '*') {
+	if !resolver.IsDomain(where) || strings.ContainsFunc(where, notOfHost) {
 		return rule{}, errForm
 	}
 	r.host = where
 	return r, nil
+}
+
+// notOfHost finds what a host's name cannot have (RFC 1123, 2.1, and the
+// underscore of service names), such as the * of a pattern.
+func notOfHost(c rune) bool {
+	return c != '-' && c != '.' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
 }
 
 func (r *rule) holdsPort(port uint16) bool { return r.first <= port && port <= r.last }

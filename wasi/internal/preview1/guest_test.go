@@ -47,7 +47,7 @@ func newGuest(t testing.TB, dir string) *guest {
 	b := &wasmtest.Module{}
 	b.Memory(4)
 	b.Export("memory", wasmtest.KindMemory, 0)
-	r := wazero.NewRuntime(t.Context())
+	r := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter())
 	t.Cleanup(func() { _ = r.Close(t.Context()) })
 	m, err := r.Instantiate(t.Context(), b.Bytes())
 	if err != nil {

@@ -78,7 +78,7 @@ func parseAnswer(b []byte, id uint16, name string, kind uint16) (a answer, ok bo
 			if target, _, ok := readName(b, r.data); ok {
 				alias[r.name] = target
 			}
-		case r.kind == kind:
+		case r.kind == kind && r.size == addressSize(kind):
 			if ip, ok := netip.AddrFromSlice(b[r.data : r.data+r.size]); ok {
 				addrs[r.name] = append(addrs[r.name], ip)
 			}
@@ -93,6 +93,14 @@ func parseAnswer(b []byte, id uint16, name string, kind uint16) (a answer, ok bo
 		name = target
 	}
 	return a, true
+}
+
+// addressSize is how many bytes a record of that type has.
+func addressSize(kind uint16) int {
+	if kind == typeA {
+		return 4
+	}
+	return 16
 }
 
 // record is a resource record, with where its data lies.

@@ -1,0 +1,130 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// FuzzWrite packs a module and a file under any names. What is packed is a layer
+// that every runtime unpacks as it was meant: names in the root, parents first, no
+// name twice, the module itself in its place, and a config that says what was
+// asked for.
+func FuzzWrite(f *testing.F) {
+	f.Add("app:v1", "/data/x", "/var", "A=1")
+	f.Add("ghcr.io/a/b@sha256:00", "/app.wasm", "/", "A")
+	f.Add("a", "/../../etc/passwd", "rel", "=")
+	f.Add("localhost:5000/a/b:t", "/app.wasm/below", "/a/../b", "\x00=x")
+	f.Add("A", "relative", "//", "A=\xff")
+	f.Add("a/../b", "/"+strings.Repeat("long/", 80)+"x", "/data/x/y", "A=1")
+	f.Add("a", "/bad\xff\n\x1b/name", "/\xfe", "A=\n")
+	dir := f.TempDir()
+	input, extra := filepath.Join(dir, "input.wasm"), filepath.Join(dir, "extra")
+	for name, data := range map[string]string{input: module, extra: "extra"} {
+		if err := os.WriteFile(name, []byte(data), 0o600); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, name, guest, workdir, env string) {
+		var archive bytes.Buffer
+		_, err := Write(&archive, Spec{
+			Name: name, Module: input, Files: []File{{Host: extra, Guest: guest}}, Workdir: workdir, Env: []string{env},
+			Platforms: []v1.Platform{{OS: "linux", Architecture: "amd64"}}, Epoch: time.Unix(1, 0),
+		})
+		if err != nil {
+			return
+		}
+		blobs := files(t, &archive)
+		var docker []dockerManifest
+		if err := json.Unmarshal(blobs["manifest.json"], &docker); err != nil || len(docker) != 1 || len(docker[0].Layers) != 1 {
+			t.Fatalf("manifest.json: %s, %v", blobs["manifest.json"], err)
+		}
+		var config v1.ConfigFile
+		if err := json.Unmarshal(blobs[docker[0].Config], &config); err != nil {
+			t.Fatal(err)
+		}
+		if len(config.Config.Env) != 1 || config.Config.Env[0] != strings.ToValidUTF8(env, "\ufffd") && config.Config.Env[0] != env {
+			t.Errorf("the environment %q became %q", env, config.Config.Env)
+		}
+		unpacked := layerFiles(t, blobs[docker[0].Layers[0]])
+		if unpacked[ModulePath] != module {
+			t.Errorf("the module is %q", unpacked[ModulePath])
+		}
+		if got, ok := unpacked[path.Clean(guest)]; !ok || got != "extra" {
+			t.Errorf("%q holds %q: %q", guest, got, unpacked)
+		}
+	})
+}
+
+// files reads a tar.
+func files(t *testing.T, r io.Reader) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	for archive := tar.NewReader(r); ; {
+		hdr, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[hdr.Name] = b
+	}
+}
+
+// layerFiles unpacks a layer, as strictly as no runtime does.
+func layerFiles(t *testing.T, compressed []byte) map[string]string {
+	t.Helper()
+	l := &layer{size: int64(len(compressed))}
+	var err error
+	if l.file, err = os.CreateTemp(t.TempDir(), "layer"); err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if _, err := l.file.Write(compressed); err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{"/": ""}
+	for archive := tar.NewReader(r); ; {
+		hdr, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "/" + strings.TrimSuffix(hdr.Name, "/")
+		if path.Clean(name) != name || strings.HasPrefix(hdr.Name, "/") {
+			t.Errorf("the layer holds %q", hdr.Name)
+		}
+		if _, ok := all[path.Dir(name)]; !ok {
+			t.Errorf("%q comes before its directory", hdr.Name)
+		}
+		if _, ok := all[name]; ok {
+			t.Errorf("%q comes twice", hdr.Name)
+		}
+		b, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(b)
+	}
+}
