@@ -281,7 +281,7 @@ func FuzzExecProcess(f *testing.F) {
 		if json.Unmarshal(message, &p) != nil {
 			return
 		}
-		c, err := sandbox.FromProcess(&p, handle, []string{"runner"})
+		c, err := sandbox.FromProcess(&p, nil, handle, []string{"runner"})
 		if err != nil {
 			if err = classify(err); !errdefs.IsInvalidArgument(err) {
 				t.Errorf("%T: %v", err, err)
