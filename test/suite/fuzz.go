@@ -63,6 +63,13 @@ func (s *suite) fuzz(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// Many targets make files, which on a disk would wait for its journal; and what
+	// a worker leaves that is ended in the middle is removed with the directory.
+	scratch, err := os.MkdirTemp("/dev/shm", "fuzz-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
 	programs, err := s.fuzzPrograms(ctx, dir, targets)
 	if err != nil {
 		return err
@@ -84,7 +91,7 @@ func (s *suite) fuzz(ctx context.Context) error {
 	for range s.fuzzing.jobs {
 		running.Go(func() {
 			for t := range queue {
-				outcomes <- s.fuzzOne(ctx, t, programs[t.dir],
+				outcomes <- s.fuzzOne(ctx, t, programs[t.dir], scratch,
 					"-test.fuzztime", s.fuzzing.time.String(), "-test.fuzzminimizetime", minimizeTime.String(),
 					"-test.parallel", strconv.Itoa(workers),
 					"-test.fuzzcachedir", filepath.Join(strings.TrimSpace(cache), "fuzz", t.importPath))
@@ -183,10 +190,11 @@ func (s *suite) fuzzPrograms(ctx context.Context, dir string, targets []target) 
 }
 
 // fuzzOne runs a target in its package's directory, as `go test -fuzz` does.
-func (s *suite) fuzzOne(ctx context.Context, t target, program string, args ...string) outcome {
+func (s *suite) fuzzOne(ctx context.Context, t target, program, scratch string, args ...string) outcome {
 	began := time.Now()
 	cmd := s.command(ctx, append([]string{program, "-test.run", "^$", "-test.fuzz", "^" + t.name + "$", "-test.timeout", "0"}, args...)...)
 	cmd.Dir = filepath.Join(s.store.Checkout, t.dir)
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
