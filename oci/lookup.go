@@ -259,7 +259,7 @@ func (l lookup) absence(command string, reason error) error {
 // show prepares a string of the user for a sentence: short, and in quotes when
 // it would break the line or be invisible.
 func show(s string) string {
-	const limit = 256
+	const limit = 128
 	if len(s) > limit {
 		n := limit
 		for n > limit-utf8.UTFMax && !utf8.RuneStart(s[n]) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"reflect"
@@ -150,7 +151,8 @@ func (o *Options) mergeTOML(r *runtimeoptions.Options) error {
 		name = r.ConfigPath
 		var err error
 		if body, err = readConfigFile(r.ConfigPath); err != nil {
-			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("read configuration: %v", err))
+			// The path comes from outside, and may hold anything.
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("read configuration %q: %v", r.ConfigPath, err))
 		}
 	}
 	d := toml.NewDecoder(bytes.NewReader(body))
@@ -220,11 +222,14 @@ func optionKeys() (keys []string) {
 
 func readConfigFile(path string) ([]byte, error) {
 	fi, err := os.Stat(path)
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, e.Err
+	}
 	if err != nil {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() || fi.Size() > maxConfigFile {
-		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, maxConfigFile)
+		return nil, fmt.Errorf("it is not a regular file of at most %d bytes", maxConfigFile)
 	}
 	return os.ReadFile(path)
 }
