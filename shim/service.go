@@ -256,6 +256,12 @@ func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.Pi
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("list processes of container %s: %w", c.id, err))
 	}
+	if len(pids) == 0 {
+		// Since 1.7 a daemon that starts takes a task without processes for one
+		// that was never created, and deletes it with its exit status. Like a
+		// zombie, an ended init is there until it is deleted.
+		pids = []int{c.init.pid()}
+	}
 	resp := &taskapi.PidsResponse{}
 	for _, pid := range pids {
 		info := &tasktypes.ProcessInfo{Pid: uint32(pid)}
