@@ -12,6 +12,8 @@ import (
 	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -281,4 +283,66 @@ func TestATerminalsOutputGoesToAFile(t *testing.T) {
 	if b, err := os.ReadFile(path); err != nil || string(b) != "one\r\ntwo\r\n" {
 		t.Errorf("%q, %v", b, err)
 	}
+}
+
+// A daemon that has given up on a Create says so by a Delete.
+func TestDeleteDuringACreateEndsIt(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("keep", spin(), nil)
+	s := d.start("keep")
+	d.bundle("a", spin(), nil)
+	out := d.mkfifo("out") // whose reader never comes
+	created := make(chan error, 1)
+	go func() {
+		created <- s.createWith(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: out})
+	}()
+	for record := filepath.Join(d.dir, "a", "wasm.json"); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(record); err == nil {
+			break
+		}
+	}
+	if _, err := s.delete("a"); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		t.Errorf("delete: %v", err)
+	}
+	d.assertNothingLeft() // when Delete has answered
+	if err := <-created; err == nil {
+		t.Error("Create succeeded")
+	} else {
+		assertSentence(t, err, "was deleted while it was created")
+	}
+	s.mustCreate("a")
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whenever the Delete comes, before or after the end of the Create, nothing of
+// the container is left, and the shim can end.
+func TestDeleteAtMomentsOfACreate(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	fd, err := unix.PidfdOpen(s.pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for delay := time.Duration(0); delay <= 40*time.Millisecond; delay += 2 * time.Millisecond {
+		created := make(chan error, 1)
+		go func() {
+			_, err := s.create("a")
+			created <- err
+		}()
+		time.Sleep(delay) // the moment is the input of this test
+		_, deleteErr := s.delete("a")
+		if err := <-created; err == nil && deleteErr != nil {
+			// The Delete came before the Create.
+			if _, err := s.delete("a"); err != nil {
+				t.Errorf("after %v: %v, then %v", delay, deleteErr, err)
+			}
+		}
+		d.assertNothingLeft()
+	}
+	_, _ = s.Shutdown(context.Background(), &taskapi.ShutdownRequest{ID: "a"})
+	waitEnd(t, fd)
 }
