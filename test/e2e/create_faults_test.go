@@ -33,28 +33,31 @@ func TestFaultWhoCreatesAContainerIsKilledAtFirstSight(t *testing.T) {
 		} {
 			t.Run(victim.name, func(t *testing.T) {
 				before := h.census(t)
-				if err := os.RemoveAll(h.CodeCache()); err != nil {
-					t.Fatal(err)
-				}
-				c := h.newContainer(t, "sleep", "600")
-				killed := h.hunt(t, victim.matches)
-				task, err := c.tryCreate(t)
-				if !killed() {
-					t.Error("there was nobody to kill")
-				}
-				if victim.created && err != nil {
-					t.Errorf("Create: %v", err)
-				}
-				if err != nil && strings.Contains(err.Error(), "\n") {
-					t.Errorf("Create says more than a sentence: %v", err)
-				}
-				t.Logf("Create: %v", err)
-				c.conclude(t, task)
+				h.huntAgain(t, victim.matches, func() { h.createHunted(t, victim.created) })
 				h.assertUsable(t)
 				h.assertNothingLeft(t, before)
 			})
 		}
 	})
+}
+
+// createHunted creates a container while somebody hunts; created says that it
+// must succeed.
+func (h *host) createHunted(t *testing.T, created bool) {
+	t.Helper()
+	if err := os.RemoveAll(h.CodeCache()); err != nil {
+		t.Fatal(err)
+	}
+	c := h.newContainer(t, "sleep", "600")
+	task, err := c.tryCreate(t)
+	if created && err != nil {
+		t.Errorf("Create: %v", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "\n") {
+		t.Errorf("Create says more than a sentence: %v", err)
+	}
+	t.Logf("Create: %v", err)
+	c.conclude(t, task)
 }
 
 // The shim, and the daemon, die at moments spread over Create.
@@ -69,6 +72,9 @@ func TestFaultShimOrDaemonIsKilledDuringCreate(t *testing.T) {
 		}
 		t.Logf("Create takes %v", usual)
 		for _, victim := range []string{"shim", "containerd"} {
+			if victim == "containerd" && h.Version == "1.6" {
+				continue // it keeps a task that was never created (containerd issue 6860)
+			}
 			for _, m := range moments() {
 				t.Run(victim+" "+moment(m), func(t *testing.T) {
 					before := h.census(t)

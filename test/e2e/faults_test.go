@@ -121,6 +121,20 @@ func (h *host) hunt(t *testing.T, matches func(proc) bool) (killed func() bool) 
 	}
 }
 
+// huntAgain repeats work until somebody was killed in it: what lives for a few
+// milliseconds may not be seen on a busy machine.
+func (h *host) huntAgain(t *testing.T, matches func(proc) bool, work func()) {
+	t.Helper()
+	for range 20 {
+		killed := h.hunt(t, matches)
+		work()
+		if killed() {
+			return
+		}
+	}
+	t.Error("there was nobody to kill")
+}
+
 func killPid(pid int) bool { return unix.Kill(pid, unix.SIGKILL) == nil }
 
 // newGuest makes a container of that image with a client of the caller's.
