@@ -50,7 +50,8 @@ func bootstrap(ctx context.Context, args *arguments, stdin io.Reader, stdout io.
 	if _, err := stdout.Write(answer); err != nil || server == nil {
 		return err
 	}
-	return server.complete()
+	server.complete()
+	return nil
 }
 
 // bootstrapAnswer is the answer that daemons from 2.3 on read.

@@ -53,16 +53,16 @@ func read() []byte {
 	return m.Bytes()
 }
 
-// createWith makes the task with streams.
-func (s *shim) createWith(ctx context.Context, r *taskapi.CreateTaskRequest) error {
+// createRequest makes the task with streams.
+func (s *shim) createRequest(ctx context.Context, r *taskapi.CreateTaskRequest) error {
 	r.Bundle = filepath.Join(s.d.dir, r.ID)
 	_, err := s.Create(ctx, r)
 	return err
 }
 
-func (s *shim) mustCreateWith(r *taskapi.CreateTaskRequest) {
+func (s *shim) mustCreateRequest(r *taskapi.CreateTaskRequest) {
 	s.d.t.Helper()
-	if err := s.createWith(context.Background(), r); err != nil {
+	if err := s.createRequest(context.Background(), r); err != nil {
 		s.d.t.Fatal(err)
 	}
 }
@@ -121,7 +121,7 @@ func TestAGuestWhoseReaderIsGoneOrSleepsCanBeEnded(t *testing.T) {
 				}
 				opened <- r
 			}()
-			s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "a", Stdout: out})
+			s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "a", Stdout: out})
 			s.mustStart("a")
 			r := <-opened
 			if _, err := io.ReadFull(r, make([]byte, chunk)); err != nil {
@@ -148,12 +148,12 @@ func TestAGuestWhoseWriterNeverComesOrDiesWithoutAByte(t *testing.T) {
 	in := d.mkfifo("in")
 	d.bundle("never", read(), nil)
 	s := d.start("never")
-	s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "never", Stdin: in})
+	s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "never", Stdin: in})
 	s.mustStart("never")
 	s.finish("never", 143)
 
 	d.bundle("dies", read(), nil)
-	s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "dies", Stdin: in})
+	s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "dies", Stdin: in})
 	s.mustStart("dies")
 	w, err := os.OpenFile(in, os.O_WRONLY, 0)
 	if err != nil {
@@ -197,7 +197,7 @@ func TestALoggerGetsEveryByteBeforeDeleteReturns(t *testing.T) {
 			d.bundle("a", pour(chunks), func(s *specs.Spec) { s.Process.Terminal = terminal })
 			s := d.start("a")
 			uri := d.logBinary(catLogger)
-			s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "a", Stdout: uri, Stderr: uri, Terminal: terminal})
+			s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "a", Stdout: uri, Stderr: uri, Terminal: terminal})
 			s.mustStart("a")
 			s.finish("a", 0)
 			if fi, err := os.Stat(filepath.Join(d.dir, "out")); err != nil || fi.Size() != chunks*chunk {
@@ -221,7 +221,7 @@ func TestALoggerThatIsNeverReadyIsWaitedForAsLongAsTheCall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	uri := d.logBinary("exec sleep 600\n")
-	if err := s.createWith(ctx, &taskapi.CreateTaskRequest{ID: "a", Stdout: uri}); err == nil {
+	if err := s.createRequest(ctx, &taskapi.CreateTaskRequest{ID: "a", Stdout: uri}); err == nil {
 		t.Error("Create succeeded")
 	}
 	// The client's call ends before the shim's does.
@@ -240,7 +240,7 @@ func TestALoggerThatDiesDoesNotStopItsGuest(t *testing.T) {
 	d := newDaemon(t)
 	d.bundle("a", pour(40), nil)
 	s := d.start("a")
-	s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "a", Stdout: d.logBinary("exec 5>&-\nread x <&3\n")})
+	s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "a", Stdout: d.logBinary("exec 5>&-\nread x <&3\n")})
 	b, err := os.ReadFile(filepath.Join(d.dir, "logger.pid"))
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func TestALoggerThatCannotStart(t *testing.T) {
 		"binary:///no/such/logger": "no such file",
 		strings.Replace(d.logBinary("exit 3\n"), "binary:", "binary-v2:", 1): "before it said that it is ready",
 	} {
-		err := s.createWith(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: uri})
+		err := s.createRequest(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: uri})
 		if err == nil {
 			t.Fatalf("%s: created", uri)
 		}
@@ -277,7 +277,7 @@ func TestATerminalsOutputGoesToAFile(t *testing.T) {
 	d.bundle("a", wasmtest.Print("one\ntwo\n"), func(s *specs.Spec) { s.Process.Terminal = true })
 	s := d.start("a")
 	path := filepath.Join(d.dir, "logs", "a")
-	s.mustCreateWith(&taskapi.CreateTaskRequest{ID: "a", Stdout: "file://" + path, Terminal: true})
+	s.mustCreateRequest(&taskapi.CreateTaskRequest{ID: "a", Stdout: "file://" + path, Terminal: true})
 	s.mustStart("a")
 	s.finish("a", 0)
 	if b, err := os.ReadFile(path); err != nil || string(b) != "one\r\ntwo\r\n" {
@@ -294,7 +294,7 @@ func TestDeleteDuringACreateEndsIt(t *testing.T) {
 	out := d.mkfifo("out") // whose reader never comes
 	created := make(chan error, 1)
 	go func() {
-		created <- s.createWith(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: out})
+		created <- s.createRequest(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: out})
 	}()
 	for record := filepath.Join(d.dir, "a", "wasm.json"); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(record); err == nil {
