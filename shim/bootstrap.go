@@ -36,26 +36,37 @@ func bootstrap(ctx context.Context, args *arguments, stdin io.Reader, stdout io.
 	if err != nil {
 		return err
 	}
-	address, err := startServer(ctx, params)
+	address, server, err := startServer(ctx, params)
 	if err != nil {
 		return err
 	}
-	if legacy {
-		_, err := io.WriteString(stdout, address)
+	answer := []byte(address)
+	if !legacy {
+		if answer, err = bootstrapAnswer(address); err != nil {
+			return err
+		}
+	}
+	// A failure from here on ends the server with this process.
+	if _, err := stdout.Write(answer); err != nil || server == nil {
 		return err
 	}
+	server.complete()
+	return nil
+}
+
+// bootstrapAnswer is the answer that daemons from 2.3 on read.
+func bootstrapAnswer(address string) ([]byte, error) {
 	result := &bootapi.BootstrapResult{Version: 3, Protocol: "ttrpc", Address: address}
 	// Without this extension, even empty, the daemon executes `-info` once
 	// more to ask for mount capabilities in their deprecated form.
 	if err := result.AddExtension(&types.MountCapabilities{}); err != nil {
-		return fmt.Errorf("add mount capabilities: %w", err)
+		return nil, fmt.Errorf("add mount capabilities: %w", err)
 	}
 	out, err := proto.Marshal(result)
 	if err != nil {
-		return fmt.Errorf("marshal bootstrap result: %w", err)
+		return nil, fmt.Errorf("marshal bootstrap result: %w", err)
 	}
-	_, err = stdout.Write(out)
-	return err
+	return out, nil
 }
 
 // parseBootstrap returns the parameters of either protocol, and whether it was

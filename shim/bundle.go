@@ -31,6 +31,7 @@ func writeRecord(bundle string, r record) error {
 	path := filepath.Join(bundle, recordFile)
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		_ = os.Remove(tmp) // a full disk takes the name and not the bytes
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {

@@ -79,8 +79,8 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
-	if err := c.cgroup.Add(p.pid()); err != nil {
-		return fmt.Errorf("add the init to cgroup %s: %w", c.cgroup.Path(), err)
+	if err := join(c.cgroup, p); err != nil {
+		return err
 	}
 	// The init waits for this: it does nothing outside its limits.
 	if err := conv.send(l.config); err != nil {
@@ -103,6 +103,15 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		}
 	}
 	return awaitReport(ctx, p, c.cgroup, l.name)
+}
+
+// join adds a process to the cgroup. One that has ended is found by its missing
+// report.
+func join(cg *cgroup.Cgroup, p *process) error {
+	if err := cg.Add(p.pid()); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("add the process to cgroup %s: %w", cg.Path(), err)
+	}
+	return nil
 }
 
 // runnerArgs is the command line of a runner: what people see in ps.

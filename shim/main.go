@@ -34,6 +34,9 @@ func Main(ctx context.Context) {
 			fatal(err)
 		}
 	default:
+		if args.action == "" {
+			awaitAnswer()
+		}
 		ctrshim.RunShim(ctx, bootManager{})
 	}
 }

@@ -170,7 +170,7 @@ func (p *process) open(ctx context.Context, id string, size *specs.Box, undo *un
 	var s *stdio
 	var err error
 	if p.terminal {
-		s, err = openTerminal(ctx, p.stdin, p.stdout, size)
+		s, err = openTerminal(ctx, id, p.stdin, p.stdout, size)
 	} else {
 		s, err = openStdio(ctx, id, p.stdin, p.stdout, p.stderr)
 	}

@@ -31,15 +31,16 @@ const addressFile = "address"
 const logLevelEnv = "CONTAINERD_SHIM_WASM_LOG_LEVEL"
 
 // startServer returns the address of the server for the group of the task whose
-// bundle is the working directory, and starts that server if there is none.
-func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string, retErr error) {
+// bundle is the working directory, and starts that server if there is none. Its
+// startup is nil when there was one.
+func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string, _ *startup, retErr error) {
 	group, err := readGroup(params.GetInstanceID())
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	options, err := bootstrapOptions(params)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	socketDir := params.GetSocketDir()
 	if socketDir == "" {
@@ -47,15 +48,15 @@ func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string
 	}
 	address, err := ctrshim.CreateSocketAddress(ctx, socketDir, params.GetContainerdGrpcAddress(), group, false)
 	if err != nil {
-		return "", fmt.Errorf("name socket: %w", err)
+		return "", nil, fmt.Errorf("name socket: %w", err)
 	}
 	listener, err := listen(address)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if listener == nil {
 		// The group's server runs already.
-		return address, writeAddress(address)
+		return address, nil, writeAddress(address)
 	}
 	defer func() {
 		listener.Close()
@@ -65,32 +66,35 @@ func startServer(ctx context.Context, params *bootapi.BootstrapParams) (_ string
 	}()
 	// The server reads this file when it starts.
 	if err := writeAddress(address); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	cmd, err := serverCommand(params, options, listener)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("start server: %w", err)
+	started, err := spawnServer(cmd, address)
+	if err != nil {
+		return "", nil, err
 	}
 	defer func() {
 		if retErr != nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			started.abort()
 		}
 	}()
 	if err := joinShimCgroup(options.ShimCgroup, cmd.Process.Pid); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if err := ctrshim.AdjustOOMScore(cmd.Process.Pid); err != nil {
 		// Lowering needs CAP_SYS_RESOURCE, which nested containerds lack.
 		if !errors.Is(err, os.ErrPermission) {
-			return "", fmt.Errorf("adjust OOM score of the server: %w", err)
+			return "", nil, fmt.Errorf("adjust OOM score of the server: %w", err)
 		}
 		log.G(ctx).WithError(err).Warn("the server keeps its OOM score")
 	}
-	return address, nil
+	if err := started.check(); err != nil {
+		return "", nil, err
+	}
+	return address, started, nil
 }
 
 // readGroup returns the name of the group that the bundle's task belongs to.

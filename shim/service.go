@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -36,6 +37,9 @@ type service struct {
 	// containers holds the Wasm containers; nil for an id whose Create is
 	// under way. Guarded by mu.
 	containers map[string]*container
+	// creating holds the Creates of Wasm containers that are under way. Guarded
+	// by mu.
+	creating map[string]*creation
 	// ending: the daemon asked for the end while nothing but Creates was under
 	// way, because it has given up on them. Guarded by mu.
 	ending bool
@@ -60,6 +64,7 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 		native:     native,
 		shutdown:   sd,
 		containers: make(map[string]*container),
+		creating:   make(map[string]*creation),
 	}
 	sd.RegisterCallback(func(ctx context.Context) error {
 		defer publisher.Close()
@@ -91,44 +96,70 @@ func (s *service) container(id string) *container {
 	return s.containers[id]
 }
 
-// reserve claims the id for a Create; the caller calls settle in the end.
-func (s *service) reserve(id string) error {
+// reserve claims the id for a Create, whose context it returns; the caller calls
+// settle in the end.
+func (s *service) reserve(ctx context.Context, id string) (context.Context, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.containers[id]; ok || s.native.has(id) {
-		return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("container %s exists already", id))
+		return nil, errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("container %s exists already", id))
 	}
 	s.containers[id] = nil
 	s.ending = false
-	return nil
+	c := &creation{ended: make(chan struct{})}
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	s.creating[id] = c
+	return ctx, nil
 }
 
-// settle ends a reservation: with the container, or with nil when there is
-// none.
-func (s *service) settle(id string, c *container) {
+// settle ends a reservation: with the container, or with nil when there is none.
+// It refuses the container, and returns false, when nobody waits for it any more.
+func (s *service) settle(ctx context.Context, id string, c *container) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c != nil {
+		if ctx.Err() != nil {
+			return false
+		}
 		s.containers[id] = c
 		s.ending = false
-		return
+	} else {
+		delete(s.containers, id)
 	}
-	delete(s.containers, id)
+	s.endCreation(id)
 	if s.ending && len(s.containers) == 0 && s.native.empty() {
 		s.shutdown.Shutdown()
+	}
+	return true
+}
+
+// endCreation lets those go on who wait for the end of a Create. mu is held.
+func (s *service) endCreation(id string) {
+	if creation, ok := s.creating[id]; ok {
+		creation.cancel(nil)
+		close(creation.ended)
+		delete(s.creating, id)
 	}
 }
 
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	if err := s.reserve(r.ID); err != nil {
+	creating, err := s.reserve(ctx, r.ID)
+	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	c, native, err := s.create(ctx, r)
+	c, native, err := s.create(creating, r)
 	if native != nil {
-		defer s.settle(r.ID, nil)
+		// From here on the runc task service decides what a Delete means.
+		s.mu.Lock()
+		s.endCreation(r.ID)
+		s.mu.Unlock()
+		defer s.settle(ctx, r.ID, nil)
 		return s.native.Create(ctx, native)
 	}
-	s.settle(r.ID, c)
+	if !s.settle(creating, r.ID, c) {
+		err = errors.Join(context.Cause(creating), c.delete(context.WithoutCancel(ctx)))
+		s.settle(creating, r.ID, nil)
+	}
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
@@ -158,6 +189,9 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
 	c := s.container(r.ID)
 	if c == nil {
+		if r.ExecID == "" {
+			s.abandon(ctx, r.ID)
+		}
 		return s.native.Delete(ctx, r)
 	}
 	p, err := c.process(r.ExecID)
@@ -173,7 +207,7 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if p == c.init {
-		s.settle(r.ID, nil)
+		s.settle(ctx, r.ID, nil)
 	}
 	return &taskapi.DeleteResponse{
 		Pid:        uint32(p.pid()),
@@ -255,6 +289,12 @@ func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.Pi
 	pids, err := c.cgroup.Pids()
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("list processes of container %s: %w", c.id, err))
+	}
+	if len(pids) == 0 {
+		// Since 1.7 a daemon that starts takes a task without processes for one
+		// that was never created, and deletes it with its exit status. Like a
+		// zombie, an ended init is there until it is deleted.
+		pids = []int{c.init.pid()}
 	}
 	resp := &taskapi.PidsResponse{}
 	for _, pid := range pids {

@@ -7,12 +7,10 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/containerd/console"
-	runcprocess "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/process"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/fifo"
 	"github.com/containerd/log"
@@ -110,23 +108,45 @@ func awaitWriter(in *os.File) error {
 	})
 }
 
-func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) error {
-	scheme := ""
-	u, err := url.Parse(stdout)
-	if err == nil {
-		scheme = u.Scheme
+func (s *stdio) openOutputs(ctx context.Context, id, stdout, stderr string) (err error) {
+	u, err := outputURI(stdout)
+	if err != nil {
+		return err
 	}
-	switch scheme {
-	case "", "fifo":
+	if u == nil {
 		return s.openFifos(ctx, stdout, stderr)
-	case "file":
-		return s.openLogFile(u.Path)
-	case "binary", "binary-v2":
-		return s.openLogger(ctx, id, u)
-	default:
-		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
-			"stdout is %q, whose scheme %q is not known; use a FIFO's path, file:// or binary://", stdout, scheme))
 	}
+	s.child[1], s.child[2], err = s.openURI(ctx, id, u)
+	return err
+}
+
+// outputURI parses what stdout of a request names, and is nil for a FIFO.
+func outputURI(stdout string) (*url.URL, error) {
+	u, err := url.Parse(stdout)
+	if err != nil {
+		return nil, nil // a path may hold anything
+	}
+	switch u.Scheme {
+	case "", "fifo":
+		return nil, nil
+	case "file", "binary", "binary-v2":
+		return u, nil
+	}
+	return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
+		"stdout is %q, whose scheme %q is not known; use a FIFO's path, file:// or binary://", stdout, u.Scheme))
+}
+
+// openURI returns what takes stdout and stderr of a file:// or binary:// URI.
+func (s *stdio) openURI(ctx context.Context, id string, u *url.URL) (stdout, stderr *os.File, _ error) {
+	if u.Scheme == "file" {
+		return openLogFile(u.Path)
+	}
+	l, outputs, err := startLogger(ctx, id, u)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.kept = append(s.kept, l)
+	return outputs[0], outputs[1], nil
 }
 
 func (s *stdio) openFifos(ctx context.Context, stdout, stderr string) error {
@@ -222,43 +242,22 @@ func openForReader(ctx context.Context, path string) (int, error) {
 	return o.fd, nil
 }
 
-func (s *stdio) openLogFile(path string) error {
+func openLogFile(path string) (stdout, stderr *os.File, _ error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+		return nil, nil, err
 	}
-	for i := 1; i <= 2; i++ {
+	var files [2]*os.File
+	for i := range files {
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
-			return err
+			if i > 0 {
+				files[0].Close()
+			}
+			return nil, nil, err
 		}
-		s.child[i] = f
+		files[i] = f
 	}
-	return nil
-}
-
-// openLogger starts a logging binary as containerd's shims do; close ends it
-// after it has read to the end.
-func (s *stdio) openLogger(ctx context.Context, id string, u *url.URL) error {
-	logger, err := runcprocess.NewBinaryIO(ctx, id, u)
-	if err != nil {
-		return fmt.Errorf("start logger %s: %w", u.Path, err)
-	}
-	s.kept = append(s.kept, logger)
-	var cmd exec.Cmd
-	logger.Set(&cmd)
-	for i, w := range []io.Writer{cmd.Stdout, cmd.Stderr} {
-		f, ok := w.(*os.File)
-		if !ok {
-			return fmt.Errorf("logger %s takes no file", u.Path)
-		}
-		// The logger closes its own ends; the guest gets duplicates.
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			return fmt.Errorf("duplicate the logger's pipe: %w", err)
-		}
-		s.child[1+i] = os.NewFile(uintptr(fd), f.Name())
-	}
-	return nil
+	return files[0], files[1], nil
 }
 
 // flushTime is how long close waits for a reader of the output, as runc's shim

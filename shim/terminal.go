@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 
 	"github.com/containerd/console"
@@ -16,10 +15,7 @@ import (
 // openTerminal opens a pseudo-terminal for one process and copies between it
 // and the paths of a request: what is typed comes from stdin, everything the
 // process writes goes to stdout.
-func openTerminal(ctx context.Context, stdin, stdout string, size *specs.Box) (_ *stdio, retErr error) {
-	if u, err := url.Parse(stdout); err == nil && u.Scheme != "" && u.Scheme != "fifo" {
-		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("stdout is %q; a terminal can only be connected to a FIFO", stdout))
-	}
+func openTerminal(ctx context.Context, id, stdin, stdout string, size *specs.Box) (_ *stdio, retErr error) {
 	master, slavePath, err := console.NewPty()
 	if err != nil {
 		return nil, fmt.Errorf("open a pseudo-terminal: %w", err)
@@ -43,16 +39,13 @@ func openTerminal(ctx context.Context, stdin, stdout string, size *specs.Box) (_
 		}
 		s.child[i] = os.NewFile(uintptr(fd), slavePath)
 	}
-	return s, s.connectTerminal(ctx, stdin, stdout)
+	return s, s.connectTerminal(ctx, id, stdin, stdout)
 }
 
-func (s *stdio) connectTerminal(ctx context.Context, stdin, stdout string) error {
-	out, keep, err := openOutput(ctx, stdout)
+func (s *stdio) connectTerminal(ctx context.Context, id, stdin, stdout string) error {
+	out, err := s.openTerminalOutput(ctx, id, stdout)
 	if err != nil {
 		return fmt.Errorf("open stdout: %w", err)
-	}
-	if keep != nil {
-		s.kept = append(s.kept, keep)
 	}
 	s.copied = make(chan struct{})
 	go func() {
@@ -77,6 +70,26 @@ func (s *stdio) connectTerminal(ctx context.Context, stdin, stdout string) error
 		}
 	}()
 	return nil
+}
+
+// openTerminalOutput opens what stdout of a request names.
+func (s *stdio) openTerminalOutput(ctx context.Context, id, stdout string) (*os.File, error) {
+	u, err := outputURI(stdout)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil {
+		out, keep, err := openOutput(ctx, stdout)
+		if keep != nil {
+			s.kept = append(s.kept, keep)
+		}
+		return out, err
+	}
+	out, stderr, err := s.openURI(ctx, id, u)
+	if err == nil {
+		stderr.Close() // a terminal has none
+	}
+	return out, err
 }
 
 // resize sets the size of the process's terminal in characters.

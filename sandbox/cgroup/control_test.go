@@ -64,6 +64,26 @@ func TestFreezingADeletedCgroup(t *testing.T) {
 	}
 }
 
+// Their shim may have died with them frozen.
+func TestKillEndsFrozenProcesses(t *testing.T) {
+	for name, h := range hosts(t) {
+		t.Run(name, func(t *testing.T) {
+			c := mustCreate(t, h, testPath(t, h), nil)
+			cmd, _ := spawn(t, c, "exit") // as soon as it is released, which it is not
+			if err := c.Freeze(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			reaped := make(chan error, 1)
+			go func() { reaped <- cmd.Wait() }()
+			if err := c.Kill(); err != nil {
+				t.Error(err)
+				_ = c.Thaw()
+			}
+			<-reaped
+		})
+	}
+}
+
 func TestOOMKillsAreCountedWhenTheExitIsSeen(t *testing.T) {
 	h := v1Host(t, "memory")
 	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](32 << 20), Swap: ptr[int64](32 << 20)}})

@@ -20,7 +20,8 @@ const (
 )
 
 // Kill kills every process in the cgroup and below with SIGKILL and returns when
-// there is none left. Zombies do not count. It does nothing for a deleted cgroup.
+// there is none left, frozen ones included. Zombies do not count. It does nothing
+// for a deleted cgroup.
 func (c *Cgroup) Kill() error {
 	deadline := time.Now().Add(killTime)
 	for attempt := 0; ; attempt++ {
@@ -39,6 +40,7 @@ func (c *Cgroup) Kill() error {
 			dir := filepath.Join(v2, c.target.path)
 			err := writeFile(filepath.Join(dir, "cgroup.kill"), "1")
 			if err == nil {
+				c.setFrozen(false) // by a v1 freezer beside it
 				if err := waitEmpty(dir, deadline); err != nil {
 					return err
 				}
@@ -91,9 +93,8 @@ func (c *Cgroup) killAll(pids []int, freeze bool, deadline time.Time) error {
 			return fmt.Errorf("kill process %d: %w", pid, err)
 		}
 	}
-	if freeze {
-		c.setFrozen(false) // a v1 task dies only after it thaws
-	}
+	// A v1 task dies only after it thaws, whoever froze it.
+	c.setFrozen(false)
 	for pid, fd := range fds {
 		if slices.Contains(still, pid) {
 			if err := poll(fd, unix.POLLIN, deadline); err != nil {

@@ -121,15 +121,6 @@ func (s Scope) Processes() ([]int, error) {
 	return pids, nil
 }
 
-// Running returns the pids of the processes in the scope that run an executable.
-func (s Scope) Running(executable string) ([]int, error) {
-	pids, err := s.Processes()
-	return slices.DeleteFunc(pids, func(pid int) bool {
-		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		return err != nil || exe != executable
-	}), err
-}
-
 func (s Scope) ownsProcess(pid int) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	if env, err := os.ReadFile(proc + "/environ"); err == nil && slices.Contains(strings.Split(string(env), "\x00"), s.Mark) {

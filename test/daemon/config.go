@@ -48,6 +48,7 @@ disabled_plugins = [%s]
   address = %q
 
 [debug]
+  address = %q
   level = %q
 
 [plugins."io.containerd.gc.v1.scheduler"]
@@ -56,7 +57,7 @@ disabled_plugins = [%s]
 
 [plugins."io.containerd.internal.v1.opt"]
   path = %q
-`, format, d.path("root"), d.path("state"), strings.Join(quoted, ", "), d.Address(), "debug", d.path("opt"))
+`, format, d.path("root"), d.path("state"), strings.Join(quoted, ", "), d.Address(), d.path("debug.sock"), "debug", d.path("opt"))
 	return os.WriteFile(d.path("config.toml"), []byte(text), 0o600)
 }
 

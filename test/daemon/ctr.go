@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -65,6 +67,25 @@ func (d *Daemon) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(d.programs.Containerd, "ctr"), args...)
 	cmd.Env, cmd.Dir = d.env, d.path("work")
 	return cmd
+}
+
+// Goroutines returns how many the daemon has, which it says on its debug socket.
+func (d *Daemon) Goroutines(ctx context.Context) (n int, _ error) {
+	var dialer net.Dialer
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "unix", d.path("debug.sock"))
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://containerd/debug/pprof/goroutine?debug=1", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = fmt.Fscanf(resp.Body, "goroutine profile: total %d", &n)
+	return n, err
 }
 
 // ImportImage makes an image file known to the daemon.

@@ -122,14 +122,22 @@ func kill(t *testing.T, task client.Task, sig syscall.Signal) {
 
 // shims returns the pids of the daemon's Wasm shims, and runners those of the
 // processes of Wasm containers.
-func (h *host) shims(t *testing.T) []int   { return h.running(t, h.Shim()) }
-func (h *host) runners(t *testing.T) []int { return h.running(t, h.Dir+"/bin/wasm-runner") }
-
-func (h *host) running(t *testing.T, executable string) []int {
+func (h *host) shims(t *testing.T) []int {
 	t.Helper()
-	pids, err := h.Scope().Running(executable)
-	if err != nil {
-		t.Fatal(err)
+	return h.pids(t, func(p proc) bool { return p.exe == h.Shim() })
+}
+
+func (h *host) runners(t *testing.T) []int {
+	t.Helper()
+	return h.pids(t, proc.isRunner)
+}
+
+func (h *host) pids(t *testing.T, matches func(proc) bool) (pids []int) {
+	t.Helper()
+	for _, p := range h.procs(t) {
+		if matches(p) {
+			pids = append(pids, p.pid)
+		}
 	}
 	return pids
 }

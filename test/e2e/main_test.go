@@ -21,6 +21,7 @@ type suite struct {
 	bin      string
 	versions []string
 	churn    int
+	faults   bool // every moment, on every version
 	store    *provision.Store
 
 	mu    sync.Mutex
@@ -61,6 +62,7 @@ func setUp() (err error) {
 			return fmt.Errorf("E2E_CHURN: %w", err)
 		}
 	}
+	s.faults = os.Getenv("E2E_FAULTS") != ""
 	s.versions = provision.Versions
 	if list := os.Getenv("E2E_DAEMONS"); list != "" {
 		s.versions = strings.Split(list, ",")
