@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit fuzz gostd e2e lint bench clean help
+.PHONY: build demo test unit fuzz gostd e2e e2e-vm lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -32,6 +32,9 @@ gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL
 
 e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select
 	go run ./test/suite -bin $(BIN) e2e
+
+e2e-vm: build ## run the tests of limits in a virtual machine with cgroup v2 alone
+	go run ./test/suite -bin $(BIN) vm
 
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
