@@ -172,6 +172,7 @@ func (c *container) resolveExec(spec *specs.Process, handle *os.File) (*oci.Targ
 }
 
 func (c *container) execExited(p *process) {
+	c.reportOOM()
 	c.events.send(&eventstypes.TaskExit{
 		ContainerID: c.id,
 		ID:          p.execID,
