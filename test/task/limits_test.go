@@ -1,0 +1,184 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+)
+
+func TestOutOfMemoryOfAnExecIsAnEventBeforeItsExit(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), memoryLimit(64<<20))
+	if err := os.WriteFile(filepath.Join(d.dir, "a", "rootfs", "eat.wasm"), eat(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := d.start("a")
+	s.mustCreate("a")
+	s.mustStart("a")
+	if status, out := s.exec("e", "/eat.wasm"); status != 137 {
+		t.Errorf("exit status %d, output %q", status, out)
+	}
+	// The container goes on, and its end is not put down to that kill.
+	if err := s.kill("a", unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.wait("a"); status != 143 {
+		t.Errorf("exit status %d, want 143", status)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "start", "added e", "started e", "oom", "exit e 137", "exit 143", "delete 143")
+}
+
+// large is a module that takes more memory to compile than to run.
+func large() []byte {
+	var m wasmtest.Module
+	typ := m.Type(nil, nil)
+	// x = x + x, many times over in each of many functions.
+	const i32Add, localGet, localSet = 0x6a, 0x20, 0x21
+	code := make([]byte, 0, 7*3000)
+	for range 3000 {
+		code = append(code, localGet, 0, localGet, 0, i32Add, localSet, 0)
+	}
+	for range 200 {
+		m.FuncWithLocals(typ, []byte{1, 1, wasmtest.I32}, code)
+	}
+	m.Memory(1)
+	m.Export("_start", wasmtest.KindFunc, m.Func(typ))
+	m.Export("memory", wasmtest.KindMemory, 0)
+	return m.Bytes()
+}
+
+func TestCompilingIsInsideTheLimitsOfTheContainer(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("keep", spin(), nil)
+	s := d.start("keep")
+	d.bundle("a", large(), memoryLimit(6<<20))
+	_, err := s.create("a")
+	got := errgrpc.ToNative(err)
+	if !errdefs.IsResourceExhausted(got) || !strings.Contains(got.Error(), "/app.wasm ran out of the container's memory") ||
+		!strings.Contains(got.Error(), "raise the memory limit") || strings.Contains(got.Error(), "\n") {
+		t.Errorf("got %v", got)
+	}
+	d.assertNothingLeft()
+	// The same module with more memory is no problem.
+	d.bundle("b", large(), memoryLimit(1<<30))
+	s.mustCreate("b")
+	s.mustStart("b")
+	if status := s.wait("b"); status != 0 {
+		t.Errorf("exit status %d with more memory", status)
+	}
+	if _, err := s.delete("b"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUpdateIsInTheKernelsFiles(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", work(32), func(s *specs.Spec) {
+		memoryLimit(128 << 20)(s)
+		s.Linux.Resources.CPU = &specs.LinuxCPU{Quota: ptr[int64](50_000), Period: ptr[uint64](100_000), Shares: ptr[uint64](1024)}
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](100)}
+	})
+	s := d.start("a")
+	s.startAndAwaitOutput("a")
+	f := files{t, d.cgroup() + "/a"}
+	for _, step := range []struct {
+		name      string
+		res       specs.LinuxResources
+		memory    string
+		quota     string // v1's file; v2 has the period, too
+		pids      string
+		whyFailed string
+	}{
+		{name: "as it was created", memory: "134217728", quota: "50000", pids: "100"},
+		{
+			name:   "raise",
+			res:    specs.LinuxResources{Memory: memory(256<<20, false), CPU: &specs.LinuxCPU{Quota: ptr[int64](80_000), Period: ptr[uint64](100_000)}, Pids: &specs.LinuxPids{Limit: ptr[int64](200)}},
+			memory: "268435456", quota: "80000", pids: "200",
+		},
+		{name: "memory alone", res: specs.LinuxResources{Memory: memory(96<<20, false)}, memory: "100663296", quota: "80000", pids: "200"},
+		{
+			name:   "no more limits",
+			res:    specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: ptr[int64](-1), Period: ptr[uint64](100_000)}, Pids: &specs.LinuxPids{Limit: ptr[int64](-1)}},
+			memory: "100663296", quota: "-1", pids: "max",
+		},
+		{
+			name:      "below what is used",
+			res:       specs.LinuxResources{Memory: memory(16<<20, true)},
+			whyFailed: "linux.resources.memory.limit",
+			memory:    "100663296", quota: "-1", pids: "max",
+		},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			b, err := json.Marshal(step.res)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.Update(context.Background(), &taskapi.UpdateTaskRequest{ID: "a", Resources: &anypb.Any{Value: b}})
+			if got := errgrpc.ToNative(err); step.whyFailed == "" && err != nil ||
+				step.whyFailed != "" && (!errdefs.IsInvalidArgument(got) || !strings.Contains(got.Error(), step.whyFailed)) {
+				t.Errorf("got %v", got)
+			}
+			quota := step.quota
+			if unified() {
+				quota = strings.Replace(quota, "-1", "max", 1) + " 100000"
+			}
+			for _, file := range []struct{ got, want string }{
+				{f.text("memory/memory.limit_in_bytes", "memory.max"), step.memory},
+				{f.text("cpu/cpu.cfs_quota_us", "cpu.max"), quota},
+				{f.text("pids/pids.max", "pids.max"), step.pids},
+			} {
+				if file.got != file.want {
+					t.Errorf("the kernel's file says %q, want %q", file.got, file.want)
+				}
+			}
+		})
+	}
+	if err := s.kill("a", 0); err != nil {
+		t.Errorf("the guest suffered: %v", err)
+	}
+}
+
+func memory(limit int64, check bool) *specs.LinuxMemory {
+	return &specs.LinuxMemory{Limit: &limit, Swap: &limit, CheckBeforeUpdate: &check}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestTheCgroupNamespaceBeginsAtTheContainer(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), func(s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	})
+	s := d.start("a")
+	pid := s.mustCreate("a").Pid
+	s.mustStart("a")
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil || !strings.Contains(string(own), d.cgroup()+"/a\n") {
+		t.Errorf("seen from outside: %q, %v", own, err)
+	}
+	status, out := s.exec("e", "cat", "/proc/1/cgroup")
+	if status != 0 || out == "" {
+		t.Errorf("exit status %d, output %q", status, out)
+	}
+	for line := range strings.Lines(out) {
+		if !strings.HasSuffix(line, ":/\n") {
+			t.Errorf("seen from inside: %q", line)
+		}
+	}
+}
