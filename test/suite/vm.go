@@ -77,7 +77,7 @@ func (s *suite) machine(ctx context.Context, dir string) (*vm.Machine, error) {
 	m := &vm.Machine{
 		Emulator: emulator,
 		Kernel:   kernel,
-		Modules:  []string{filepath.Join(modules, "fs/overlayfs/overlay.ko")},
+		Modules:  modules,
 		Busybox:  busybox,
 		Files: map[string]string{
 			"/bin/shim":             s.bin,
@@ -113,8 +113,8 @@ func (s *suite) testPrograms(ctx context.Context, dir string) ([]vm.Program, err
 			Package: path.Join(module, p.dir) + "@cgroup2",
 			File:    file,
 			Dir:     path.Join("/src", p.dir),
-			Env:     []string{"E2E_BIN=/bin/shim", "E2E_SHIPPED=/shipped", "E2E_DAEMONS=" + vmDaemon},
-			Args:    []string{"-test.v=test2json", "-test.run=" + pattern, "-test.timeout=" + vmTime.String()},
+			Env:     []string{"E2E_BIN=/bin/shim", "E2E_SHIPPED=/shipped", "E2E_DAEMONS=" + vmDaemon, "E2E_CHURN=20"},
+			Args:    []string{"-test.v=test2json", "-test.run=" + pattern, "-test.skip=OnV1$", "-test.timeout=" + vmTime.String()},
 		})
 	}
 	return all, nil

@@ -134,6 +134,16 @@ func (f files) bytesRead() (sum uint64) {
 	return sum
 }
 
+// hasHugetlb says whether there is a controller of huge pages.
+func hasHugetlb() bool {
+	if !unified() {
+		_, err := os.Stat(filepath.Join(cgroupRoot, "hugetlb", "cgroup.procs"))
+		return err == nil
+	}
+	b, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
+	return err == nil && strings.Contains(string(b), "hugetlb")
+}
+
 // hugetlb lists the page sizes, their use and limits; empty without the
 // controller.
 func (f files) hugetlb() (all string) {

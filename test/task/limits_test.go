@@ -182,3 +182,34 @@ func TestTheCgroupNamespaceBeginsAtTheContainer(t *testing.T) {
 		}
 	}
 }
+
+// Without systemd the form of its cgroup driver names the directory that it would
+// use. The parents that were made for it go with it.
+func TestThePathOfASystemdScopeWithoutSystemd(t *testing.T) {
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		t.Skip("systemd runs here and makes the scope itself")
+	}
+	d := newDaemon(t)
+	slice := fmt.Sprintf("wasmtest%d", os.Getpid())
+	d.bundle("a", spin(), func(s *specs.Spec) {
+		memoryLimit(64 << 20)(s)
+		s.Linux.CgroupsPath = slice + "-pod.slice:cri-containerd:a"
+	})
+	s := d.start("a")
+	pid := s.mustCreate("a").Pid
+	f := files{t, "/" + slice + ".slice/" + slice + "-pod.slice/cri-containerd-a.scope"}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err != nil || !strings.Contains(string(b), f.path+"\n") {
+		t.Errorf("the process is in %q, %v; want %s", b, err, f.path)
+	}
+	if got := f.text("memory/memory.limit_in_bytes", "memory.max"); got != "67108864" {
+		t.Errorf("the limit is %s", got)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{cgroupRoot, cgroupRoot + "/*"} {
+		if left, err := filepath.Glob(pattern + "/" + slice + ".slice"); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	}
+}

@@ -106,12 +106,16 @@ func TestStatsAreTheKernelsNumbers(t *testing.T) {
 	ctx := context.Background()
 	const used, limit, pidsLimit, fileSize = 32 << 20, 128 << 20, 77, 4 << 20
 	d := newDaemon(t)
+	hugetlb := hasHugetlb()
 	d.bundle("a", work(used>>20), func(s *specs.Spec) {
 		memory, quota, period, pids := int64(limit), int64(20_000), uint64(50_000), int64(pidsLimit)
 		s.Linux.Resources = &specs.LinuxResources{
 			Memory: &specs.LinuxMemory{Limit: &memory, Swap: &memory},
 			CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},
 			Pids:   &specs.LinuxPids{Limit: &pids},
+		}
+		if hugetlb {
+			s.Linux.Resources.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 6 << 20}}
 		}
 	})
 	onDisk := coldFile(t, filepath.Join(d.dir, "a", "rootfs", "file"), fileSize)
@@ -161,6 +165,9 @@ func TestStatsAreTheKernelsNumbers(t *testing.T) {
 	}
 	if onDisk && metrics.inactiveFile < fileSize {
 		t.Errorf("%d bytes of inactive pages of files, the file that was read has %d", metrics.inactiveFile, fileSize)
+	}
+	if hugetlb && !strings.Contains(metrics.hugetlb, hugePages("2MB", 0, 6<<20)) {
+		t.Errorf("huge pages: %q", metrics.hugetlb)
 	}
 	if metrics.oomKills != 0 {
 		t.Errorf("%d OOM kills", metrics.oomKills)

@@ -43,9 +43,8 @@ func (e *ExitError) Error() string {
 // Machine is a virtual machine before its start.
 type Machine struct {
 	Emulator *provision.Emulator
-	// Kernel is its image; Modules are the module files that it loads, in order.
-	Kernel  string
-	Modules []string
+	// Kernel is its image, and Modules the directory of its modules.
+	Kernel, Modules string
 	// Busybox is a static busybox.
 	Busybox string
 	// Files maps paths in the machine to those of files and directories here.
@@ -121,8 +120,8 @@ func (m *Machine) writeImage(path string) error {
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/var"} {
 		im.directory(dir)
 	}
-	for i, module := range m.Modules {
-		im.file(fmt.Sprintf("/modules/%02d-%s", i, filepath.Base(module)), module)
+	for _, module := range []string{"fs/overlayfs/overlay.ko", "drivers/block/brd.ko"} {
+		im.file("/modules/"+filepath.Base(module), filepath.Join(m.Modules, module))
 	}
 	for name, from := range m.Files {
 		if fi, err := os.Stat(from); err == nil && fi.IsDir() {
