@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+	"github.com/wasmshim/containerd-shim-wasm/test/usage"
 )
 
 func TestOutOfMemoryOfAnExecIsAnEventBeforeItsExit(t *testing.T) {
@@ -96,7 +97,7 @@ func TestUpdateIsInTheKernelsFiles(t *testing.T) {
 	})
 	s := d.start("a")
 	s.startAndAwaitOutput("a")
-	f := files{t, d.cgroup() + "/a"}
+	f := usage.Files{T: t, Path: d.cgroup() + "/a"}
 	for _, step := range []struct {
 		name      string
 		res       specs.LinuxResources
@@ -135,13 +136,13 @@ func TestUpdateIsInTheKernelsFiles(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			quota := step.quota
-			if unified() {
+			if usage.Unified() {
 				quota = strings.Replace(quota, "-1", "max", 1) + " 100000"
 			}
 			for _, file := range []struct{ got, want string }{
-				{f.text("memory/memory.limit_in_bytes", "memory.max"), step.memory},
-				{f.text("cpu/cpu.cfs_quota_us", "cpu.max"), quota},
-				{f.text("pids/pids.max", "pids.max"), step.pids},
+				{f.Text("memory/memory.limit_in_bytes", "memory.max"), step.memory},
+				{f.Text("cpu/cpu.cfs_quota_us", "cpu.max"), quota},
+				{f.Text("pids/pids.max", "pids.max"), step.pids},
 			} {
 				if file.got != file.want {
 					t.Errorf("the kernel's file says %q, want %q", file.got, file.want)
@@ -197,17 +198,17 @@ func TestThePathOfASystemdScopeWithoutSystemd(t *testing.T) {
 	})
 	s := d.start("a")
 	pid := s.mustCreate("a").Pid
-	f := files{t, "/" + slice + ".slice/" + slice + "-pod.slice/cri-containerd-a.scope"}
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err != nil || !strings.Contains(string(b), f.path+"\n") {
-		t.Errorf("the process is in %q, %v; want %s", b, err, f.path)
+	f := usage.Files{T: t, Path: "/" + slice + ".slice/" + slice + "-pod.slice/cri-containerd-a.scope"}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err != nil || !strings.Contains(string(b), f.Path+"\n") {
+		t.Errorf("the process is in %q, %v; want %s", b, err, f.Path)
 	}
-	if got := f.text("memory/memory.limit_in_bytes", "memory.max"); got != "67108864" {
+	if got := f.Text("memory/memory.limit_in_bytes", "memory.max"); got != "67108864" {
 		t.Errorf("the limit is %s", got)
 	}
 	if _, err := s.delete("a"); err != nil {
 		t.Fatal(err)
 	}
-	for _, pattern := range []string{cgroupRoot, cgroupRoot + "/*"} {
+	for _, pattern := range []string{usage.Root, usage.Root + "/*"} {
 		if left, err := filepath.Glob(pattern + "/" + slice + ".slice"); err != nil || len(left) > 0 {
 			t.Errorf("left: %v, %v", left, err)
 		}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+	"github.com/wasmshim/containerd-shim-wasm/test/usage"
 )
 
 // work is a guest that grows its memory by that many MiB, writes into every page,
@@ -73,7 +74,7 @@ func (s *shim) startAndAwaitOutput(id string) uint32 {
 	return resp.Pid
 }
 
-func (s *shim) stats(id string) measures {
+func (s *shim) stats(id string) usage.Usage {
 	s.d.t.Helper()
 	resp, err := s.Stats(context.Background(), &taskapi.StatsRequest{ID: id})
 	if err != nil {
@@ -83,17 +84,17 @@ func (s *shim) stats(id string) measures {
 	if err != nil {
 		s.d.t.Fatal(err)
 	}
-	return measuresOf(s.d.t, v)
+	return usage.OfMetrics(s.d.t, v)
 }
 
 // settled returns the metrics and what the kernel's files said before and after
 // them alike.
-func (s *shim) settled(id string, f files) (metrics, kernel measures) {
+func (s *shim) settled(id string, f usage.Files) (metrics, kernel usage.Usage) {
 	s.d.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		before := f.measure()
+		before := f.Usage()
 		metrics = s.stats(id)
-		if kernel = f.measure(); kernel == before {
+		if kernel = f.Usage(); kernel == before {
 			return metrics, kernel
 		}
 		if time.Now().After(deadline) {
@@ -106,7 +107,7 @@ func TestStatsAreTheKernelsNumbers(t *testing.T) {
 	ctx := context.Background()
 	const used, limit, pidsLimit, fileSize = 32 << 20, 128 << 20, 77, 4 << 20
 	d := newDaemon(t)
-	hugetlb := hasHugetlb()
+	hugetlb := usage.HasHugetlb()
 	d.bundle("a", work(used>>20), func(s *specs.Spec) {
 		memory, quota, period, pids := int64(limit), int64(20_000), uint64(50_000), int64(pidsLimit)
 		s.Linux.Resources = &specs.LinuxResources{
@@ -132,10 +133,10 @@ func TestStatsAreTheKernelsNumbers(t *testing.T) {
 	if status, out := s.exec("cat", "cat", "/file"); status != 0 || len(out) != fileSize {
 		t.Errorf("cat: exit status %d, %d bytes", status, len(out))
 	}
-	f := files{t, d.cgroup() + "/a"}
-	for deadline := time.Now().Add(time.Minute); f.measure().throttled == 0; time.Sleep(time.Millisecond) {
+	f := usage.Files{T: t, Path: d.cgroup() + "/a"}
+	for deadline := time.Now().Add(time.Minute); f.Usage().Throttled == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("a guest that spins was never throttled: %+v", f.measure())
+			t.Fatalf("a guest that spins was never throttled: %+v", f.Usage())
 		}
 	}
 	if _, err := s.Pause(ctx, &taskapi.PauseRequest{ID: "a"}); err != nil {
@@ -147,30 +148,30 @@ func TestStatsAreTheKernelsNumbers(t *testing.T) {
 	}
 
 	// And the kernel's numbers are those of what the container did.
-	if m := metrics; m.memoryLimit != limit || m.memory > limit || m.anonymous < used || m.workingSet() < used || m.workingSet() > m.memory {
+	if m := metrics; m.MemoryLimit != limit || m.Memory > limit || m.Anonymous < used || m.WorkingSet() < used || m.WorkingSet() > m.Memory {
 		t.Errorf("memory of a guest that uses %d of %d bytes: %+v", used, limit, m)
 	}
-	if m := metrics; m.pidsLimit != pidsLimit || m.pids != s.threads("a") {
+	if m := metrics; m.PidsLimit != pidsLimit || m.Pids != s.threads("a") {
 		t.Errorf("pids: %+v; there are %d threads", m, s.threads("a"))
 	}
-	if guest := processTime(t, pid); metrics.cpu < guest || guest == 0 {
-		t.Errorf("the container used the processor for %d ns, its guest alone for %d", metrics.cpu, guest)
+	if guest := processTime(t, pid); metrics.CPU < guest || guest == 0 {
+		t.Errorf("the container used the processor for %d ns, its guest alone for %d", metrics.CPU, guest)
 	}
-	if m := metrics; m.periods < m.throttled {
-		t.Errorf("throttled in %d of %d periods", m.throttled, m.periods)
+	if m := metrics; m.Periods < m.Throttled {
+		t.Errorf("throttled in %d of %d periods", m.Throttled, m.Periods)
 	}
 	// v1 counts only where something is throttled (Linux 6.10).
-	if onDisk && unified() && metrics.read < fileSize {
-		t.Errorf("%d bytes were read from the disk, the file alone has %d", metrics.read, fileSize)
+	if onDisk && usage.Unified() && metrics.Read < fileSize {
+		t.Errorf("%d bytes were read from the disk, the file alone has %d", metrics.Read, fileSize)
 	}
-	if onDisk && metrics.inactiveFile < fileSize {
-		t.Errorf("%d bytes of inactive pages of files, the file that was read has %d", metrics.inactiveFile, fileSize)
+	if onDisk && metrics.InactiveFile < fileSize {
+		t.Errorf("%d bytes of inactive pages of usage.Files, the file that was read has %d", metrics.InactiveFile, fileSize)
 	}
-	if hugetlb && !strings.Contains(metrics.hugetlb, hugePages("2MB", 0, 6<<20)) {
-		t.Errorf("huge pages: %q", metrics.hugetlb)
+	if hugetlb && !strings.Contains(metrics.Hugetlb, usage.HugePages("2MB", 0, 6<<20)) {
+		t.Errorf("huge pages: %q", metrics.Hugetlb)
 	}
-	if metrics.oomKills != 0 {
-		t.Errorf("%d OOM kills", metrics.oomKills)
+	if metrics.OOMKills != 0 {
+		t.Errorf("%d OOM kills", metrics.OOMKills)
 	}
 	if _, err := s.Resume(ctx, &taskapi.ResumeRequest{ID: "a"}); err != nil {
 		t.Fatal(err)
@@ -241,9 +242,9 @@ func TestStatsOfAnOOMKill(t *testing.T) {
 	if status := s.wait("a"); status != 137 {
 		t.Errorf("exit status %d, want 137", status)
 	}
-	f := files{t, d.cgroup() + "/a"}
+	f := usage.Files{T: t, Path: d.cgroup() + "/a"}
 	metrics, kernel := s.settled("a", f)
-	if metrics != kernel || metrics.oomKills != 1 {
+	if metrics != kernel || metrics.OOMKills != 1 {
 		t.Errorf("Stats says\n%+v, the kernel's files\n%+v", metrics, kernel)
 	}
 	if _, err := s.delete("a"); err != nil {
