@@ -26,7 +26,7 @@ const (
 var vmPrograms = []struct{ dir, run, skip string }{
 	{"sandbox/cgroup", ".", "OnV1$"},
 	{"test/task", ".", "EveryState|KilledInCreate|KeepsTheOrder"},
-	{"test/e2e", "Kubelet|Oom|MemoryLimit|Metrics|Pause|RuncContainer|ShareAGroup|KilledAfterStart|FurtherModule|SurvivesARestart", "^$"},
+	{"test/e2e", "Kubelet|Oom|MemoryLimit|Metrics|Pause|RuncContainer|ShareAGroup|KilledAfterStart|FurtherModule", "^$"},
 }
 
 // virtualMachine runs tests where cgroup v2 is all there is.

@@ -45,6 +45,33 @@ func TestOutOfMemoryOfAnExecIsAnEventBeforeItsExit(t *testing.T) {
 	d.assertEvents("a", "create", "start", "added e", "started e", "oom", "exit e 137", "exit 143", "delete 143")
 }
 
+// The limit of a Pod is that of its cgroup, which is the parent of the container's.
+func TestOutOfMemoryOfAPodIsAnEventOfTheContainer(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", eat(), nil)
+	s := d.start("a")
+	s.mustCreate("a")
+	parent := filepath.Join(usage.Root, "memory", d.cgroup())
+	names := []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}
+	if usage.Unified() {
+		parent, names = filepath.Join(usage.Root, d.cgroup()), []string{"memory.max"}
+	}
+	for _, name := range names {
+		// Without swap accounting there is no second one.
+		if err := os.WriteFile(filepath.Join(parent, name), []byte("67108864"), 0); err != nil && name == names[0] {
+			t.Fatal(err)
+		}
+	}
+	s.mustStart("a")
+	if status := s.wait("a"); status != 137 {
+		t.Errorf("exit status %d, want 137", status)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "start", "oom", "exit 137", "delete 137")
+}
+
 // large is a module that takes more memory to compile than to run.
 func large() []byte {
 	var m wasmtest.Module

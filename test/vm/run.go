@@ -117,6 +117,7 @@ func (m *Machine) writeImage(path string) error {
 	im.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644)
 	im.text("/etc/group", "root:x:0:\ntty:x:5:\n", 0o644)
 	im.text("/etc/hosts", "127.0.0.1 localhost\n", 0o644)
+	im.text("/etc/resolv.conf", "", 0o644)
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/var"} {
 		im.directory(dir)
 	}
