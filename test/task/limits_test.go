@@ -45,6 +45,40 @@ func TestOutOfMemoryOfAnExecIsAnEventBeforeItsExit(t *testing.T) {
 	d.assertEvents("a", "create", "start", "added e", "started e", "oom", "exit e 137", "exit 143", "delete 143")
 }
 
+func TestAnExecThatDoesNotFitSaysSoAndIsAnEvent(t *testing.T) {
+	ctx := context.Background()
+	d := newDaemon(t)
+	d.bundle("a", spin(), memoryLimit(48<<20))
+	var m wasmtest.Module
+	m.Memory(1024)
+	m.Data(0, make([]byte, 64<<20))
+	m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil)))
+	m.Export("memory", wasmtest.KindMemory, 0)
+	if err := os.WriteFile(filepath.Join(d.dir, "a", "rootfs", "big.wasm"), m.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := d.start("a")
+	s.mustCreate("a")
+	s.mustStart("a")
+	if _, err := s.Exec(ctx, s.execRequest("e", "/big.wasm")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Start(ctx, &taskapi.StartRequest{ID: "a", ExecID: "e"})
+	if got := errgrpc.ToNative(err); !errdefs.IsResourceExhausted(got) || !strings.Contains(got.Error(), "/big.wasm ran out of the container's memory") {
+		t.Errorf("got %v", got)
+	}
+	if err := s.kill("a", unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.wait("a"); status != 143 {
+		t.Errorf("exit status %d, want 143", status)
+	}
+	if _, err := s.delete("a"); err != nil {
+		t.Error(err)
+	}
+	d.assertEvents("a", "create", "start", "added e", "oom", "exit 143", "delete 143")
+}
+
 // The limit of a Pod is that of its cgroup, which is the parent of the container's.
 func TestOutOfMemoryOfAPodIsAnEventOfTheContainer(t *testing.T) {
 	d := newDaemon(t)
