@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,10 +32,8 @@ type kubelet struct {
 // the last of the old line.
 func onKubelet(t *testing.T, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	forEachVersion(t, func(t *testing.T, version string) {
-		if version != "2.4" && version != "1.7" {
-			return
-		}
+	versions := slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return v != "2.4" && v != "1.7" })
+	forVersions(t, versions, func(t *testing.T, version string) {
 		p, err := theSuite.programs(t.Context(), version)
 		if err != nil {
 			t.Fatal(err)
