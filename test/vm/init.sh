@@ -30,7 +30,7 @@ insmod /modules/overlay.ko
 # A file system of a block device, so that reading and writing are counted.
 insmod /modules/brd.ko rd_nr=1 rd_size=786432
 mke2fs -i 8192 /dev/ram0 >/dev/null
-mount -t ext2 /dev/ram0 /tmp
+mount -t ext4 /dev/ram0 /tmp
 chmod 1777 /tmp
 
 port=/dev/ttyS1
