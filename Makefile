@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit fuzz gostd e2e faults churn lint bench clean help
+.PHONY: build demo test unit fuzz gostd e2e e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -38,6 +38,9 @@ faults: build ## break everything at every moment, on every containerd (an hour)
 
 churn: build ## run 5,000 containers and more; E2E_CHURN=N and E2E_DAEMONS select
 	E2E_CHURN=$${E2E_CHURN:-5000} E2E_DAEMONS=$${E2E_DAEMONS:-2.4} E2E_RUN='^TestMany|^TestFifty' go run ./test/suite -bin $(BIN) e2e
+
+e2e-vm: build ## run the tests of limits in a virtual machine with cgroup v2 alone
+	go run ./test/suite -bin $(BIN) vm
 
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint

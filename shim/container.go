@@ -50,7 +50,9 @@ type container struct {
 	init *process
 	// announced: the event of the creation was sent; guarded by init.mu.
 	announced bool
-	// oomKills is how many were reported; guarded by init.mu.
+	// oomMu orders the events of OOM kills with those of the exits.
+	oomMu sync.Mutex
+	// oomKills is how many were reported; guarded by oomMu.
 	oomKills uint64
 
 	// execMu is held while a further process starts, so that the end of the
@@ -207,6 +209,8 @@ func (c *container) exited() {
 // Nothing watches the cgroup meanwhile, and nothing is missed: the kernel counts
 // a kill before the process can be seen to have ended.
 func (c *container) reportOOM() {
+	c.oomMu.Lock()
+	defer c.oomMu.Unlock()
 	kills, err := c.cgroup.OOMKills()
 	if err != nil {
 		log.L.WithError(err).WithField("id", c.id).Error("look for OOM kills")

@@ -54,7 +54,12 @@ func (c *container) exec(r *taskapi.ExecProcessRequest) error {
 //
 // Errors: errdefs.ErrFailedPrecondition unless the container runs and the
 // process was not started before; otherwise as Create.
-func (c *container) startExec(ctx context.Context, p *process) error {
+func (c *container) startExec(ctx context.Context, p *process) (err error) {
+	defer func() {
+		if err != nil {
+			c.reportOOM() // of a process that has no exit
+		}
+	}()
 	var undo undoStack
 	defer undo.run()
 	handle, err := c.runningInit()
@@ -172,6 +177,7 @@ func (c *container) resolveExec(spec *specs.Process, handle *os.File) (*oci.Targ
 }
 
 func (c *container) execExited(p *process) {
+	c.reportOOM()
 	c.events.send(&eventstypes.TaskExit{
 		ContainerID: c.id,
 		ID:          p.execID,

@@ -67,6 +67,9 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		files = files[:len(files)-1]
 	}
 	p.cmd, p.moves = l.config.Command(path, p.stdio.child, files), l.config.Moves()
+	if p.killsBefore, err = c.cgroup.OOMKills(); err != nil {
+		return err
+	}
 	if err := p.spawn(l.config.Start, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
@@ -161,7 +164,7 @@ func await(ctx context.Context, p *process, cg *cgroup.Cgroup, module string, re
 	if err := p.wait(ctx); err != nil {
 		return err
 	}
-	if kills, err := cg.OOMKills(); err == nil && kills > 0 {
+	if kills, err := cg.OOMKills(); err == nil && kills > p.killsBefore {
 		return errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
 			"%s ran out of the container's memory while it was compiled or loaded; raise the memory limit", module))
 	}

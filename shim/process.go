@@ -45,6 +45,8 @@ type process struct {
 	// spawned holds the pid.
 	cmd     *exec.Cmd
 	spawned atomic.Int64
+	// killsBefore are the OOM kills of the cgroup before the process was there.
+	killsBefore uint64
 	// moves: the spawned process goes on as another, which moved makes this one.
 	moves bool
 	// exits is subscribed for that other; nil before the spawn and once it is

@@ -44,6 +44,13 @@ func guinea(role string) int {
 			b[i] = 1
 		}
 		return 0
+	case role == "hold": // 16 MiB that cannot be reclaimed, until it is killed
+		b, err := unix.Mmap(-1, 0, 16<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		if err != nil || unix.Mlock(b) != nil {
+			return 3
+		}
+		_ = unix.Pause()
+		return 4
 	case role == "fork": // until it is killed, and its children likewise
 		for {
 			cmd := exec.Command("/proc/self/exe")
@@ -84,14 +91,25 @@ func hosts(t *testing.T) map[string]*host {
 	return all
 }
 
-// native returns the layout of this machine when it is v1 or hybrid.
-func v1Host(t *testing.T, controllers ...string) *host {
+// limitedHost returns the layout of this machine when it has those controllers.
+func limitedHost(t *testing.T, controllers ...string) *host {
 	t.Helper()
 	h := hosts(t)["native"]
+	have := controllersOf(h.v2)
 	for _, c := range controllers {
-		if _, ok := h.v1[c]; !ok {
-			t.Skipf("no cgroup v1 controller %s", c)
+		if _, ok := h.v1[c]; !ok && !(h.unified() && slices.Contains(have, c)) {
+			t.Skipf("no cgroup controller %s", c)
 		}
+	}
+	return h
+}
+
+// v1Host returns the layout of this machine when it is v1 or hybrid.
+func v1Host(t *testing.T, controllers ...string) *host {
+	t.Helper()
+	h := limitedHost(t, controllers...)
+	if h.unified() {
+		t.Skip("the controllers are those of cgroup v2")
 	}
 	return h
 }
@@ -209,32 +227,61 @@ func TestProcessLivesInTheCgroupUntilItIsKilledAndDeleted(t *testing.T) {
 	}
 }
 
+// content reads a control file of a cgroup: "memory/memory.max" is that file on
+// v2, and lies in the hierarchy of the controller on v1.
+func content(t *testing.T, h *host, path, file string) string {
+	t.Helper()
+	controller, name, _ := strings.Cut(file, "/")
+	dir, _ := h.dir(controller, path)
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
 func TestLimitsAreInTheFiles(t *testing.T) {
-	h := v1Host(t, "cpu", "cpuset", "memory", "pids")
+	h := limitedHost(t, "cpu", "cpuset", "memory", "pids")
 	limit, swap, reservation := int64(64<<20), int64(80<<20), int64(32<<20)
 	shares, quota, period, idle, pids := uint64(512), int64(20000), uint64(50000), int64(0), int64(33)
-	swappiness := uint64(7)
-	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{
-		Memory: &specs.LinuxMemory{Limit: &limit, Swap: &swap, Reservation: &reservation, Swappiness: &swappiness},
+	res := &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: &limit, Swap: &swap, Reservation: &reservation},
 		CPU:    &specs.LinuxCPU{Shares: &shares, Quota: &quota, Period: &period, Idle: &idle, Cpus: "0", Mems: "0"},
 		Pids:   &specs.LinuxPids{Limit: &pids},
-	})
-	for file, want := range map[string]string{
-		"memory/memory.limit_in_bytes":       "67108864",
-		"memory/memory.memsw.limit_in_bytes": "83886080",
-		"memory/memory.soft_limit_in_bytes":  "33554432",
-		"memory/memory.swappiness":           "7",
-		"cpu/cpu.shares":                     "512",
-		"cpu/cpu.cfs_quota_us":               "20000",
-		"cpu/cpu.cfs_period_us":              "50000",
-		"cpuset/cpuset.cpus":                 "0",
-		"cpuset/cpuset.mems":                 "0",
-		"pids/pids.max":                      "33",
-	} {
-		controller, name, _ := strings.Cut(file, "/")
-		b, err := os.ReadFile(filepath.Join(h.v1[controller], c.Path(), name))
-		if got := strings.TrimSpace(string(b)); err != nil || got != want {
-			t.Errorf("%s: %q, %v; want %q", file, got, err, want)
+	}
+	files := map[string]string{
+		"memory/memory.max":      "67108864",
+		"memory/memory.swap.max": "16777216",
+		"memory/memory.low":      "33554432",
+		"cpu/cpu.weight":         "59", // runc's curve through 1024 and 100
+		"cpu/cpu.max":            "20000 50000",
+		"cpuset/cpuset.cpus":     "0",
+		"cpuset/cpuset.mems":     "0",
+		"pids/pids.max":          "33",
+	}
+	if h.unified() {
+		// The kernel keeps whole pages.
+		res.Unified = map[string]string{"memory.high": "60000000"}
+		files["memory/memory.high"] = "59998208"
+	} else {
+		res.Memory.Swappiness = ptr[uint64](7)
+		files = map[string]string{
+			"memory/memory.limit_in_bytes":       "67108864",
+			"memory/memory.memsw.limit_in_bytes": "83886080",
+			"memory/memory.soft_limit_in_bytes":  "33554432",
+			"memory/memory.swappiness":           "7",
+			"cpu/cpu.shares":                     "512",
+			"cpu/cpu.cfs_quota_us":               "20000",
+			"cpu/cpu.cfs_period_us":              "50000",
+			"cpuset/cpuset.cpus":                 "0",
+			"cpuset/cpuset.mems":                 "0",
+			"pids/pids.max":                      "33",
+		}
+	}
+	c := mustCreate(t, h, testPath(t, h), res)
+	for file, want := range files {
+		if got := content(t, h, c.Path(), file); got != want {
+			t.Errorf("%s: %q, want %q", file, got, want)
 		}
 	}
 	cmd, _ := spawn(t, c, "idle")
@@ -242,12 +289,17 @@ func TestLimitsAreInTheFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, ok := v.(*stats.Metrics)
-	if !ok {
-		t.Fatalf("Stat is a %T", v)
-	}
-	if m.Memory.Usage.Limit != uint64(limit) || m.Pids.Limit != uint64(pids) || m.Pids.Current == 0 || m.CPU == nil {
-		t.Errorf("metrics of %d: %v", cmd.Process.Pid, m)
+	switch m := v.(type) {
+	case *stats.Metrics:
+		if h.unified() || m.Memory.Usage.Limit != uint64(limit) || m.Pids.Limit != uint64(pids) || m.Pids.Current == 0 || m.CPU == nil {
+			t.Errorf("metrics of %d: %v", cmd.Process.Pid, m)
+		}
+	case *stats2.Metrics:
+		if !h.unified() || m.Memory.UsageLimit != uint64(limit) || m.Pids.Limit != uint64(pids) || m.Pids.Current == 0 || m.CPU == nil {
+			t.Errorf("metrics of %d: %v", cmd.Process.Pid, m)
+		}
+	default:
+		t.Errorf("Stat is a %T", v)
 	}
 }
 
@@ -270,7 +322,7 @@ func TestStatOfV2(t *testing.T) {
 }
 
 func TestMemoryLimitKills(t *testing.T) {
-	h := v1Host(t, "memory")
+	h := limitedHost(t, "memory")
 	limit := int64(32 << 20)
 	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}})
 	cmd, release := spawn(t, c, "eat")
@@ -283,13 +335,20 @@ func TestMemoryLimitKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := v.(*stats.Metrics); m.MemoryOomControl.OomKill != 1 {
-		t.Errorf("oom_kill is %d", m.MemoryOomControl.OomKill)
+	var kills uint64
+	switch m := v.(type) {
+	case *stats.Metrics:
+		kills = m.MemoryOomControl.OomKill
+	case *stats2.Metrics:
+		kills = m.MemoryEvents.OomKill
+	}
+	if kills != 1 {
+		t.Errorf("oom_kill is %d", kills)
 	}
 }
 
 func TestRefusalLeavesNothing(t *testing.T) {
-	h := v1Host(t, "cpuset")
+	h := limitedHost(t, "cpuset")
 	c, err := h.create(testPath(t, h), &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "4000"}})
 	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument || !strings.Contains(e.Message, "linux.resources.cpu.cpus") {
 		t.Errorf("%v, %v", c, err)

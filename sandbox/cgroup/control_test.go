@@ -3,14 +3,14 @@ package cgroup
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 )
@@ -85,7 +85,7 @@ func TestKillEndsFrozenProcesses(t *testing.T) {
 }
 
 func TestOOMKillsAreCountedWhenTheExitIsSeen(t *testing.T) {
-	h := v1Host(t, "memory")
+	h := limitedHost(t, "memory")
 	c := mustCreate(t, h, testPath(t, h), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](32 << 20), Swap: ptr[int64](32 << 20)}})
 	if n, err := c.OOMKills(); n != 0 || err != nil {
 		t.Fatalf("%d, %v before", n, err)
@@ -99,7 +99,7 @@ func TestOOMKillsAreCountedWhenTheExitIsSeen(t *testing.T) {
 }
 
 func TestUpdateChangesWhatIsSetAndNothingElse(t *testing.T) {
-	h := v1Host(t, "memory", "pids", "cpu")
+	h := limitedHost(t, "memory", "pids", "cpu")
 	memory := func(limit, swap int64) *specs.LinuxResources {
 		return &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &swap}}
 	}
@@ -107,36 +107,56 @@ func TestUpdateChangesWhatIsSetAndNothingElse(t *testing.T) {
 	res.Pids = &specs.LinuxPids{Limit: ptr[int64](50)}
 	path := testPath(t, h)
 	c := mustCreate(t, h, path, res)
-	read := func(controller, file string) string {
-		t.Helper()
-		dir, _ := h.dir(controller, path)
-		b, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(b))
+	limit, shares, weight := "memory/memory.limit_in_bytes", "cpu/cpu.shares", "512"
+	if h.unified() {
+		limit, shares, weight = "memory/memory.max", "cpu/cpu.weight", "59"
 	}
 	for _, step := range []struct {
 		name string
 		res  *specs.LinuxResources
-		want map[string]string // controller/file
+		want map[string]string
 	}{
-		{"raise both", memory(128<<20, 128<<20), map[string]string{"memory/memory.limit_in_bytes": "134217728", "pids/pids.max": "50"}},
-		{"lower both", memory(32<<20, 32<<20), map[string]string{"memory/memory.limit_in_bytes": "33554432"}},
-		{"cpu", &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr[uint64](512)}}, map[string]string{"cpu/cpu.shares": "512", "memory/memory.limit_in_bytes": "33554432"}},
+		{"raise both", memory(128<<20, 128<<20), map[string]string{limit: "134217728", "pids/pids.max": "50"}},
+		{"lower both", memory(32<<20, 32<<20), map[string]string{limit: "33554432"}},
+		{"cpu", &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: ptr[uint64](512)}}, map[string]string{shares: weight, limit: "33554432"}},
 		{"pids", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr[int64](70)}}, map[string]string{"pids/pids.max": "70"}},
 	} {
 		if err := c.Update(step.res); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 		for file, want := range step.want {
-			controller, name := filepath.Split(file)
-			if got := read(filepath.Clean(controller), name); got != want {
-				t.Errorf("%s: %s is %s, want %s", step.name, name, got, want)
+			if got := content(t, h, path, file); got != want {
+				t.Errorf("%s: %s is %s, want %s", step.name, file, got, want)
 			}
 		}
 	}
-	err := c.Update(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}})
+	cmd, release := spawn(t, c, "hold")
+	release()
+	usage := "memory/memory.usage_in_bytes"
+	if h.unified() {
+		usage = "memory/memory.current"
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n, err := strconv.Atoi(content(t, h, path, usage)); err == nil && n > 16<<20 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the process uses %s bytes", content(t, h, path, usage))
+		}
+	}
+	res = memory(8<<20, 8<<20)
+	res.Memory.CheckBeforeUpdate = ptr(true)
+	err := c.Update(res)
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument || !strings.Contains(e.Message, "linux.resources.memory.limit") {
+		t.Errorf("a limit below the usage: %v", err)
+	}
+	if got := content(t, h, path, limit); got != "33554432" {
+		t.Errorf("the refused limit is in force: %s", got)
+	}
+	if err := cmd.Process.Signal(unix.Signal(0)); err != nil {
+		t.Errorf("the process suffered: %v", err)
+	}
+	err = c.Update(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}})
 	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument {
 		t.Errorf("devices: %v", err)
 	}

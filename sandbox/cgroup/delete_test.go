@@ -114,17 +114,16 @@ func TestDeleteLeavesParentsOfOthers(t *testing.T) {
 }
 
 func TestCreateReplacesLeftoversButNotTheLiving(t *testing.T) {
-	h := v1Host(t, "pids")
+	h := limitedHost(t, "pids")
 	path := testPath(t, h)
 	n := int64(5)
 	old := mustCreate(t, h, path, &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &n}})
 	c := mustCreate(t, h, path, nil)
-	b, err := os.ReadFile(filepath.Join(h.v1["pids"], path, "pids.max"))
-	if err != nil || string(b) != "max\n" {
-		t.Errorf("the limit of the leftover is still there: %q, %v", b, err)
+	if limit := content(t, h, path, "pids/pids.max"); limit != "max" {
+		t.Errorf("the limit of the leftover is still there: %q", limit)
 	}
 	cmd, _ := spawn(t, c, "idle")
-	_, err = h.create(path, nil)
+	_, err := h.create(path, nil)
 	if e, ok := errors.AsType[*control.Error](err); !ok || e.Class != control.InvalidArgument || !strings.Contains(e.Message, "in use") {
 		t.Errorf("Create over a running container: %v", err)
 	}

@@ -116,7 +116,7 @@ func (p *planner) memory(m *specs.LinuxMemory) {
 			p.refuse("memory.useHierarchy", "cannot be false with cgroup v2, which is always hierarchical; remove it")
 		}
 	}
-	// checkBeforeUpdate is about a later update: a new cgroup uses nothing yet.
+	// checkBeforeUpdate is Update's: a new cgroup uses nothing yet.
 }
 
 // swap converts the sum of memory and swap, which v1 takes as it is, into the

@@ -62,6 +62,9 @@ func (h *host) apply(path string, s setting) error {
 			errors.Is(err, unix.ENXIO), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSPC):
 			return refuse(s.field, "is not acceptable to the kernel: it answered %q to %q in %s; correct or remove it",
 				errnoOf(err), w.text, w.file)
+		case errors.Is(err, unix.EBUSY): // a v1 memory limit that reclaim cannot reach
+			return refuse(s.field, "cannot be applied while the container uses more: the kernel answered %q to %q in %s; choose a higher value",
+				errnoOf(err), w.text, w.file)
 		default:
 			return fmt.Errorf("set linux.resources.%s: %w", s.field, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -36,7 +37,9 @@ func (d *Daemon) writeConfig() error {
 	}
 	var quoted []string
 	for _, p := range unused {
-		quoted = append(quoted, fmt.Sprintf("%q", p))
+		if d.sandboxImage == "" || !slices.Contains(forKubelet, p) {
+			quoted = append(quoted, fmt.Sprintf("%q", p))
+		}
 	}
 	text := fmt.Sprintf(`version = %d
 root = %q
@@ -58,7 +61,41 @@ disabled_plugins = [%s]
 [plugins."io.containerd.internal.v1.opt"]
   path = %q
 `, format, d.path("root"), d.path("state"), strings.Join(quoted, ", "), d.Address(), d.path("debug.sock"), "debug", d.path("opt"))
+	if d.sandboxImage != "" {
+		text += d.criConfig(format)
+	}
 	return os.WriteFile(d.path("config.toml"), []byte(text), 0o600)
+}
+
+// forKubelet are those of unused that make the CRI service.
+var forKubelet = []string{
+	"io.containerd.grpc.v1.cri",
+	"io.containerd.cri.v1.images",
+	"io.containerd.cri.v1.runtime",
+	"io.containerd.podsandbox.controller.v1.podsandbox",
+}
+
+// criConfig configures the CRI service. The score stays, as in writeConfig.
+func (d *Daemon) criConfig(format int) string {
+	runtime, image := "io.containerd.cri.v1.runtime", fmt.Sprintf(`
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = %q
+`, d.sandboxImage)
+	if format == 2 {
+		runtime, image = "io.containerd.grpc.v1.cri", ""
+	}
+	text := image + fmt.Sprintf("\n[plugins.%q]\n  restrict_oom_score_adj = true\n", runtime)
+	if format == 2 {
+		text += fmt.Sprintf("  sandbox_image = %q\n", d.sandboxImage)
+	}
+	return text + fmt.Sprintf(`
+[plugins.%[1]q.cni]
+  conf_dir = %[2]q
+[plugins.%[1]q.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins.%[1]q.containerd.runtimes.wasm]
+  runtime_type = "io.containerd.wasm.v1"
+`, runtime, d.path("cni"))
 }
 
 func (d *Daemon) path(elem ...string) string {

@@ -116,9 +116,13 @@ func (d *Daemon) sockets() []string {
 	var paths []string
 	for _, id := range d.ids {
 		for _, name := range []string{id, filepath.Join(id, "debug")} {
-			sum := sha256.Sum256([]byte(filepath.Join(d.Address(), d.Namespace, name)))
-			paths = append(paths, fmt.Sprintf("/run/containerd/s/%x", sum))
+			paths = append(paths, d.Socket(d.Namespace, name))
 		}
 	}
 	return paths
+}
+
+// Socket is the path of the socket of the shim of a group or a container.
+func (d *Daemon) Socket(namespace, id string) string {
+	return fmt.Sprintf("/run/containerd/s/%x", sha256.Sum256([]byte(filepath.Join(d.Address(), namespace, id))))
 }

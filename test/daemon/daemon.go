@@ -37,9 +37,11 @@ type Daemon struct {
 
 	programs Programs
 	env      []string
-	owner    *os.File  // locked as long as the owner of the daemon lives
-	cmd      *exec.Cmd // nil while the daemon is down
-	exited   chan error
+	// sandboxImage is that of Pods; empty without the service for kubelet.
+	sandboxImage string
+	owner        *os.File  // locked as long as the owner of the daemon lives
+	cmd          *exec.Cmd // nil while the daemon is down
+	exited       chan error
 
 	mu  sync.Mutex
 	ids []string // see NewID
@@ -58,11 +60,25 @@ const dirPrefix = "cdwasm-"
 // Start runs a containerd of that version and waits until it answers. env is
 // added to its environment, which its shims inherit.
 func Start(ctx context.Context, version string, p Programs, env ...string) (*Daemon, error) {
+	return start(ctx, version, p, "", env)
+}
+
+// StartCRI is Start with the service for kubelet, on the same socket. Pods get
+// the sandbox image of that name, which is to be imported into CRINamespace, and
+// the Wasm runtime by the handler "wasm". There is no Pod network.
+func StartCRI(ctx context.Context, version string, p Programs, sandboxImage string) (*Daemon, error) {
+	return start(ctx, version, p, sandboxImage, nil)
+}
+
+// CRINamespace is the containerd namespace of Pods.
+const CRINamespace = "k8s.io"
+
+func start(ctx context.Context, version string, p Programs, sandboxImage string, env []string) (*Daemon, error) {
 	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{Version: version, Dir: dir, Namespace: filepath.Base(dir), programs: p}
+	d := &Daemon{Version: version, Dir: dir, Namespace: filepath.Base(dir), programs: p, sandboxImage: sandboxImage}
 	if err := d.prepare(env); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
@@ -274,7 +290,10 @@ func (d *Daemon) leaks(ctx context.Context) ([]string, error) {
 		}
 		// Unpacked images are in no container.
 		images := "file " + d.path("root", "io.containerd.snapshotter.v1.overlayfs")
-		left := slices.DeleteFunc(found, func(line string) bool { return strings.HasPrefix(line, images) })
+		left := slices.DeleteFunc(found, func(line string) bool {
+			// The directory of a namespace stays, too.
+			return strings.HasPrefix(line, images) || strings.HasSuffix(line, ".task/"+CRINamespace)
+		})
 		if len(left) == 0 || ctx.Err() != nil || time.Now().After(deadline) {
 			return left, nil
 		}
@@ -314,7 +333,7 @@ func remove(ctx context.Context, s census.Scope) error {
 // removeEmptyRunDirs removes what shims make in /run whatever the daemon's
 // configuration says, unless others use it.
 func removeEmptyRunDirs() {
-	for _, dir := range []string{"s", "runc", "fifo", ""} {
+	for _, dir := range []string{"s", "runc/" + CRINamespace, "runc", "fifo", ""} {
 		_ = os.Remove(filepath.Join("/run/containerd", dir)) // fails when not empty
 	}
 }

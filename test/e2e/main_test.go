@@ -95,17 +95,22 @@ func stopSharedDaemons() (left []string) {
 
 // startDaemon starts a containerd of that version for the caller alone.
 func (s *suite) startDaemon(ctx context.Context, version string) (*host, error) {
-	containerd, err := s.store.Containerd(ctx, version)
+	p, err := s.programs(ctx, version)
 	if err != nil {
 		return nil, err
 	}
-	runc, err := s.store.Runc(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d, err := daemon.Start(ctx, version, daemon.Programs{Containerd: containerd, Runc: runc, Shim: s.bin})
+	d, err := daemon.Start(ctx, version, p)
 	if err != nil {
 		return nil, err
 	}
 	return &host{Daemon: d, imported: map[string]bool{}}, nil
+}
+
+func (s *suite) programs(ctx context.Context, version string) (daemon.Programs, error) {
+	containerd, err := s.store.Containerd(ctx, version)
+	if err != nil {
+		return daemon.Programs{}, err
+	}
+	runc, err := s.store.Runc(ctx)
+	return daemon.Programs{Containerd: containerd, Runc: runc, Shim: s.bin}, err
 }

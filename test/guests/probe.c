@@ -202,6 +202,13 @@ int main(int argc, char **argv) {
 			zero = 0;
 	} else if (!strcmp(verb, "allocate"))
 		return allocate(atol(one));
+	else if (!strcmp(verb, "work")) {
+		/* Uses that much memory, and the processor, until it is stopped. */
+		allocate(atol(one));
+		fflush(stdout);
+		for (;;)
+			zero = 0;
+	}
 	else if (!strcmp(verb, "read")) {
 		FILE *f = fopen(one, "r");
 		return f ? copy(fileno(f), one) : fail(one);

@@ -16,6 +16,9 @@ var Versions = []string{"2.4", "2.2", "1.7", "1.6"}
 // Containerd returns the directory with containerd, ctr and
 // containerd-shim-runc-v2 of one of Versions.
 func (s *Store) Containerd(ctx context.Context, version string) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("containerd-" + version)
+	}
 	if version == "1.6" {
 		// Debian 12 still ships it, and its users run that build.
 		return s.debianBinaries(ctx, "containerd", "usr/bin")
@@ -41,6 +44,9 @@ func (s *Store) Containerd(ctx context.Context, version string) (string, error) 
 
 // Runc returns the directory with Debian's runc, for the native containers.
 func (s *Store) Runc(ctx context.Context) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("runc")
+	}
 	if err := s.install(ctx, "libseccomp2"); err != nil {
 		return "", err
 	}
@@ -49,6 +55,9 @@ func (s *Store) Runc(ctx context.Context) (string, error) {
 
 // Busybox returns the path of a static busybox, the guest of native containers.
 func (s *Store) Busybox(ctx context.Context) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("busybox")
+	}
 	dir, err := s.debianBinaries(ctx, "busybox-static", "bin")
 	return filepath.Join(dir, "busybox"), err
 }
@@ -65,12 +74,16 @@ func (s *Store) debianBinaries(ctx context.Context, pkg, sub string) (string, er
 	if err != nil {
 		return "", err
 	}
-	// An epoch's colon would end an element of PATH.
-	name := fmt.Sprintf("debian-%s-%s-%s", pkg, strings.ReplaceAll(version, ":", "_"), runtime.GOARCH)
-	dir, err := s.entry(ctx, name, func(ctx context.Context, dir string) error {
+	dir, err := s.entry(ctx, debianEntry(pkg, version), func(ctx context.Context, dir string) error {
 		return unpack(ctx, dir, pkg)
 	})
 	return filepath.Join(dir, sub), err
+}
+
+// debianEntry names the entry of a Debian package.
+func debianEntry(pkg, version string) string {
+	// An epoch's colon would end an element of PATH.
+	return fmt.Sprintf("debian-%s-%s-%s", pkg, strings.ReplaceAll(version, ":", "_"), runtime.GOARCH)
 }
 
 // goTools builds the tools that the go.mod of a module in this checkout

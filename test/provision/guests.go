@@ -25,6 +25,9 @@ type guestSource struct {
 // hello-c, hello-go, hello-rust, probe-c, probe-go, probe-rust, reactor, sockets, or
 // the base name of a .wat file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("guests/" + name + ".wasm")
+	}
 	src, ok := s.guestSources()[name]
 	if !ok {
 		return "", fmt.Errorf("there is no guest %s", name)

@@ -20,6 +20,9 @@ type Store struct {
 	Dir string
 	// Checkout is the directory of the project's go.mod, absolute.
 	Checkout string
+	// shipped is the directory of what was made elsewhere; empty where it is
+	// made. See Ship.
+	shipped string
 
 	logMu sync.Mutex
 	log   io.Writer
@@ -29,6 +32,7 @@ type Store struct {
 // is being made is told to log, one line each.
 //
 // The cache lies in $XDG_CACHE_HOME, or in ~/.cache, under the project's name.
+// With E2E_SHIPPED in the environment nothing is made, see Ship.
 func Open(log io.Writer) (*Store, error) {
 	checkout, err := findCheckout()
 	if err != nil {
@@ -38,7 +42,7 @@ func Open(log io.Writer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the cache's directory: %w", err)
 	}
-	return &Store{Dir: filepath.Join(base, "containerd-shim-wasm"), Checkout: checkout, log: log}, nil
+	return &Store{Dir: filepath.Join(base, "containerd-shim-wasm"), Checkout: checkout, shipped: os.Getenv("E2E_SHIPPED"), log: log}, nil
 }
 
 // findCheckout walks up from the current directory to the project's go.mod,
