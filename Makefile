@@ -33,6 +33,9 @@ gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL
 e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select
 	go run ./test/suite -bin $(BIN) e2e
 
+client-suite: build ## run containerd's own client tests with runc and with the shim, side by side
+	go run ./test/suite -bin $(BIN) client-suite
+
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
 
@@ -44,4 +47,4 @@ clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	go run ./test/cmd/sweep
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -44,6 +44,7 @@ var phases = []phase{
 	{"gostd", (*suite).standardTests},
 	{"fuzz", (*suite).fuzz},
 	{"e2e", (*suite).endToEnd},
+	{"client-suite", (*suite).clientSuite},
 }
 
 func main() {
