@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,16 @@ type cell struct {
 	Cwd  string
 	// Env is added to the environment.
 	Env []string
+	// Watch are patterns of files that the command should not leave.
+	Watch []string
 }
+
+// leftFile is where a cell says what its command left: processes, and files that
+// Watch names; one a line.
+const leftFile = "tmp/left"
+
+// settleTime is how long ended containers may take to disappear.
+const settleTime = 5 * time.Second
 
 // cellVariable holds a cell as JSON in the environment of its first process.
 const cellVariable = "CLIENT_SUITE_CELL"
@@ -81,6 +91,9 @@ func EnterCell() {
 	var code int
 	if err == nil {
 		code, err = c.run()
+	}
+	if err == nil {
+		err = os.WriteFile("/"+leftFile, []byte(strings.Join(c.left(), "\n")), 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "client suite:", err)
@@ -207,4 +220,49 @@ func (c cell) run() (code int, _ error) {
 			return status.ExitStatus(), nil
 		}
 	}
+}
+
+// left returns what is there when the command has ended and still is when
+// settleTime is over.
+func (c cell) left() []string {
+	for deadline := time.Now().Add(settleTime); ; time.Sleep(50 * time.Millisecond) { // no event tells
+		for pid := 1; pid > 0; { // what ended meanwhile
+			pid, _ = syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		}
+		var found []string
+		processes, _ := filepath.Glob("/proc/[0-9]*")
+		for _, p := range processes {
+			if p == "/proc/1" {
+				continue
+			}
+			command, err := os.ReadFile(p + "/cmdline")
+			if err != nil {
+				continue
+			}
+			found = append(found, fmt.Sprintf("process %s in cgroup %s",
+				strings.TrimSpace(strings.ReplaceAll(string(command), "\x00", " ")), deepestCgroup(p)))
+		}
+		for _, pattern := range c.Watch {
+			files, _ := filepath.Glob(pattern)
+			for _, f := range files {
+				found = append(found, "file "+f)
+			}
+		}
+		if len(found) == 0 || time.Now().After(deadline) {
+			return found
+		}
+	}
+}
+
+// deepestCgroup tells whose a process is. A container may leave a hierarchy out.
+func deepestCgroup(process string) string {
+	groups, _ := os.ReadFile(process + "/cgroup")
+	deepest := ""
+	for line := range strings.Lines(string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if group := fields[len(fields)-1]; len(group) > len(deepest) {
+			deepest = group
+		}
+	}
+	return deepest
 }

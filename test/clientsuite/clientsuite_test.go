@@ -44,24 +44,24 @@ func TestClientSuite(t *testing.T) {
 
 	// All at once: most of the time, a test waits.
 	type outcome struct {
-		results []Result
-		err     error
+		Report
+		err error
 	}
 	running := map[string]chan outcome{}
 	for _, v := range variants {
 		c := make(chan outcome, 1)
 		running[v.Name] = c
 		go func() {
-			results, err := suite.Results(ctx, v, exceptions.Hanging(v))
-			c <- outcome{results, err}
+			report, err := suite.Report(ctx, v, exceptions.Hanging(v))
+			c <- outcome{report, err}
 		}()
 	}
 	results := map[string][]Result{}
 	for _, v := range variants {
 		t.Run(v.Name, func(t *testing.T) {
 			o := <-running[v.Name]
-			results[v.Name] = o.results
-			for _, r := range o.results {
+			results[v.Name] = o.Results
+			for _, r := range o.Results {
 				if _, listed := exceptions.find(v, r.Test); listed && exceptions.Judge(v, r) == "" {
 					continue
 				}
@@ -71,9 +71,21 @@ func TestClientSuite(t *testing.T) {
 					}
 				})
 			}
-			if o.err != nil {
-				t.Run("end", func(t *testing.T) { t.Error(o.err) })
-			}
+			t.Run("end", func(t *testing.T) {
+				if o.err != nil {
+					t.Error(o.err)
+				}
+				for _, thing := range o.Left {
+					if !exceptions.explains(v, thing) {
+						t.Errorf("left when the daemon had ended: %s", thing)
+					}
+				}
+				if !suite.Quick && suite.Run == "" {
+					for _, test := range exceptions.missing(v, o.Results) {
+						t.Errorf("exceptions.txt lists %s, which the suite does not have", test)
+					}
+				}
+			})
 		})
 	}
 	if file := os.Getenv("CLIENT_SUITE_TABLE"); file != "" {

@@ -7,6 +7,9 @@
 //	wasm    through the Wasm shim, with images in which every program is a
 //	        Wasm module (test/guests/applets.c)
 //
+// In the last two, the name of runc's shim is the Wasm shim's too, because some
+// tests ask for it by name.
+//
 // What does not pass is in exceptions.txt with its reason. Everything else that
 // fails or skips is a failure, and so is an exception that passes.
 //

@@ -70,6 +70,28 @@ func (all Exceptions) Hanging(v Variant) []string {
 	return tests
 }
 
+// missing returns the tests that are to be run and have no result.
+func (all Exceptions) missing(v Variant, results []Result) []string {
+	var tests []string
+	for _, e := range all {
+		if e.Outcome != hangs && slices.Contains(e.Variants, v.Name) &&
+			!slices.ContainsFunc(results, func(r Result) bool { return r.Test == e.Test }) {
+			tests = append(tests, e.Test)
+		}
+	}
+	return tests
+}
+
+// explains says whether something that was left is of a container whose test is
+// listed as failing: such a test ends before it deletes its container. The
+// suite's containers are named after their tests.
+func (all Exceptions) explains(v Variant, left string) bool {
+	return slices.ContainsFunc(all, func(e Exception) bool {
+		test, _, _ := strings.Cut(e.Test, "/")
+		return e.Outcome == Failed && slices.Contains(e.Variants, v.Name) && strings.Contains(left, test)
+	})
+}
+
 // find returns the exception for a test.
 func (all Exceptions) find(v Variant, test string) (Exception, bool) {
 	i := slices.IndexFunc(all, func(e Exception) bool { return e.Test == test && slices.Contains(e.Variants, v.Name) })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
@@ -24,9 +25,12 @@ type Variant struct {
 	Wasm bool
 }
 
+// runcRuntime is the runtime that the suite uses by itself.
+const runcRuntime = "io.containerd.runc.v2"
+
 // Variants are what is compared.
 var Variants = []Variant{
-	{Name: "runc", Runtime: "io.containerd.runc.v2"},
+	{Name: "runc", Runtime: runcRuntime},
 	{Name: "native", Runtime: "io.containerd.wasm.v1"},
 	{Name: "wasm", Runtime: "io.containerd.wasm.v1", Wasm: true},
 }
@@ -44,6 +48,14 @@ type Result struct {
 	Outcome string
 	Output  string
 	Seconds float64
+}
+
+// Report is how one run of the suite ended.
+type Report struct {
+	Results []Result
+	// Left is what the suite left of its containers when its daemon had ended:
+	// a line each, with the container's id.
+	Left []string
 }
 
 // Suite is what all variants need.
@@ -65,31 +77,29 @@ var slow = []string{
 	"TestIssue9103", "TestRestartMonitor", "TestContainerExecLargeOutputWithTTY",
 }
 
-// Results runs the suite once and returns how each of its tests ended: a test
-// with subtests counts by these. It fails when the suite did not come to its
-// end.
-//
-// Tests of skip are not run.
-func (s *Suite) Results(ctx context.Context, v Variant, skip []string) (_ []Result, err error) {
+// Report runs the suite once, without the tests of skip. A test with subtests
+// counts by these. The error is non-nil when the suite did not come to its end;
+// the report has then what it did.
+func (s *Suite) Report(ctx context.Context, v Variant, skip []string) (r Report, err error) {
 	images, err := s.images(ctx, v)
 	if err != nil {
-		return nil, err
-	}
-	programs, err := s.programs(ctx)
-	if err != nil {
-		return nil, err
+		return r, err
 	}
 	registry, err := serve(images)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer registry.Close()
 	place, err := daemon.NewPlace()
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, place.Remove(context.WithoutCancel(ctx))) }()
 
+	programs, err := s.programs(ctx, v, filepath.Join(place.Dir, "shims"))
+	if err != nil {
+		return r, err
+	}
 	if s.Quick {
 		skip = append(skip, slow...)
 	}
@@ -103,19 +113,24 @@ func (s *Suite) Results(ctx context.Context, v Variant, skip []string) (_ []Resu
 			"-test.run=" + s.Run, "-test.skip=^(" + strings.Join(skip, "|") + ")$"},
 		Env: append(registry.environment("/tmp/certificate.pem"),
 			place.Mark(), "TEST_RUNTIME="+v.Runtime, "IMAGE_LIST=/tmp/images.toml"),
+		Watch: []string{"/run/containerd-test/io.containerd.runtime.v2.task/*/*"},
 	}
 	cmd, err := c.start(ctx)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	for name, content := range map[string][]byte{
 		"certificate.pem": registry.certificate, "images.toml": []byte(images.imageList()),
 	} {
 		if err := os.WriteFile(filepath.Join(place.Dir, "tmp", name), content, 0o644); err != nil {
-			return nil, err
+			return r, err
 		}
 	}
-	return collect(ctx, cmd)
+	r.Results, err = collect(ctx, cmd)
+	if left, readErr := os.ReadFile(filepath.Join(place.Dir, leftFile)); readErr == nil {
+		r.Left = strings.FieldsFunc(string(left), func(c rune) bool { return c == '\n' })
+	}
+	return r, err
 }
 
 // debianBusybox is what Debian's busybox does not do as the suite's own image:
@@ -141,7 +156,9 @@ func (s *Suite) images(ctx context.Context, v Variant) (*contents, error) {
 }
 
 // programs returns the directories that the cell needs, the suite's own first.
-func (s *Suite) programs(ctx context.Context) ([]string, error) {
+// Some tests name runc's shim whatever the suite was told: shims is made to hold
+// that name for the runtime under test.
+func (s *Suite) programs(ctx context.Context, v Variant, shims string) ([]string, error) {
 	suite, err := s.Store.ClientSuite(ctx)
 	if err != nil {
 		return nil, err
@@ -154,7 +171,15 @@ func (s *Suite) programs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{suite, filepath.Join(suite, "bin"), containerd, runc, s.Bin}, nil
+	dirs := []string{suite, filepath.Join(suite, "bin"), s.Bin, shims, containerd, runc}
+	if err := os.Mkdir(shims, 0o755); err != nil {
+		return nil, err
+	}
+	if v.Runtime == runcRuntime {
+		return dirs, nil
+	}
+	shim := filepath.Join(programDir(slices.Index(dirs, s.Bin)), "containerd-shim-wasm-v1")
+	return dirs, os.Symlink(shim, filepath.Join(shims, "containerd-shim-runc-v2"))
 }
 
 // collect runs the command, whose output is that of a test binary, and returns
