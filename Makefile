@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit fuzz gostd e2e e2e-vm faults churn lint bench clean help
+.PHONY: build demo test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -42,6 +42,9 @@ churn: build ## run 5,000 containers and more; E2E_CHURN=N and E2E_DAEMONS selec
 e2e-vm: build ## run the tests of limits in a virtual machine with cgroup v2 alone
 	go run ./test/suite -bin $(BIN) vm
 
+client-suite: build ## run containerd's own client tests with runc and with the shim, side by side
+	go run ./test/suite -bin $(BIN) client-suite
+
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
 
@@ -53,4 +56,4 @@ clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	go run ./test/cmd/sweep
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -30,16 +31,24 @@ const runnerName = "wasm-runner"
 // runner's build covers its version.
 const engine = "wazero"
 
+// runnerPath finds the runner beside the shim, or in containerd's PATH as runc
+// is found: containerd may have been given a copy of the shim alone.
+//
+// Errors: errdefs.ErrUnavailable when it is in neither place.
 func runnerPath() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
 	path := filepath.Join(filepath.Dir(self), runnerName)
-	if _, err := os.Stat(path); err != nil {
-		return "", errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%s is missing; install it beside %s", path, filepath.Base(self)))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
 	}
-	return path, nil
+	found, err := exec.LookPath(runnerName)
+	if err != nil {
+		return "", errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%s is missing; install it beside %s or in containerd's PATH", path, filepath.Base(self)))
+	}
+	return found, nil
 }
 
 // runnerBuild identifies the runner's binary by the build id that Go's linker

@@ -208,13 +208,13 @@ func (p *process) release(announce func()) error {
 }
 
 // discard releases a process that has ended, or that was never spawned and now
-// never will be. mu is held.
+// never will be: its exit status is 0 then, as runc's shim has it. mu is held.
 func (p *process) discard() {
 	if p.stdio != nil {
 		p.stdio.close()
 	}
 	if p.pid() == 0 && p.status != tasktypes.Status_STOPPED {
-		p.status, p.exitStatus, p.exitedAt = tasktypes.Status_STOPPED, unknownExit, time.Now()
+		p.status, p.exitedAt = tasktypes.Status_STOPPED, time.Now()
 		close(p.done)
 	}
 }

@@ -22,8 +22,8 @@ type guestSource struct {
 }
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
-// hello-c, hello-go, hello-rust, probe-c, probe-go, probe-rust, reactor, sockets, or
-// the base name of a .wat file in test/guests.
+// hello-c, hello-go, hello-rust, probe-c, probe-go, probe-rust, applets, reactor,
+// sockets, or the base name of a .wat file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -71,6 +71,7 @@ func (s *Store) guestSources() map[string]guestSource {
 		"probe-go":   goSource("test/guests/probe-go"),
 		"probe-rust": rustSource("test/guests/probe-rust"),
 		"sockets":    cSource("test/guests/sockets.c", "-O2"),
+		"applets":    cSource("test/guests/applets.c", "-O2", "-s"),
 		"reactor":    cSource("test/guests/reactor.c", "-O2", "-mexec-model=reactor"),
 	}
 	texts, _ := filepath.Glob(filepath.Join(s.Checkout, "test/guests/*.wat"))

@@ -103,8 +103,8 @@ func (s *suite) unit(ctx context.Context) error {
 var withStaticBinary = []string{"./sandbox"}
 
 // withPrograms are the packages whose tests need the built programs: the shim's
-// protocol by itself, then behind real daemons.
-var withPrograms = []string{"./test/task", "./test/e2e"}
+// protocol by itself, then behind real daemons, then by containerd's own tests.
+var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
@@ -134,6 +134,9 @@ func (s *suite) endToEnd(ctx context.Context) error {
 	if _, err := s.store.Guests(ctx); err != nil {
 		return err
 	}
+	if _, err := s.store.ClientSuite(ctx); err != nil {
+		return err
+	}
 	// What the builds wrote would be on its way to the disk for half a minute,
 	// and hold up whatever waits for its journal.
 	syscall.Sync()
@@ -143,6 +146,19 @@ func (s *suite) endToEnd(ctx context.Context) error {
 		args = append(args, "-run", pattern)
 	}
 	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+}
+
+// clientSuite runs all of containerd's client suite, with runc beside the shim,
+// and prints the comparison.
+func (s *suite) clientSuite(ctx context.Context) error {
+	table := filepath.Join(s.bin, "client-suite.txt")
+	args := []string{"go", "test", "-json", "-count=1", "-timeout", "60m", "./test/clientsuite"}
+	if err := s.goTest(ctx, args, []string{"E2E_BIN=" + s.bin, "CLIENT_SUITE=full", "CLIENT_SUITE_TABLE=" + table}); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(table)
+	fmt.Printf("\n%s", b)
+	return err
 }
 
 // goTest runs `go test -json` in the checkout and tallies what it prints. A
