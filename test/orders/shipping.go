@@ -25,15 +25,16 @@ type Authority struct {
 	cert *x509.Certificate
 }
 
-// NewAuthority makes an authority that is valid for a day.
-func NewAuthority() (*Authority, error) {
+// NewAuthority makes an authority that is valid for a day. Others of the same
+// name are the same to a client, until it finds their signatures wrong.
+func NewAuthority(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "test authority"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,

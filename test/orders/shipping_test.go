@@ -22,7 +22,7 @@ func TestOtherServicesAreCalled(t *testing.T) {
 
 func TestCertificatesAreChecked(t *testing.T) {
 	needsStage(t)
-	other, err := NewAuthority()
+	other, err := NewAuthority("another authority")
 	if err != nil {
 		t.Fatal(err)
 	}

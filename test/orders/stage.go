@@ -95,7 +95,7 @@ func Open(ctx context.Context, store *provision.Store, bin string) (_ *Stage, er
 // openShipping starts the shipping service three times: with HTTP, with HTTPS,
 // and with a certificate whose time is over.
 func (s *Stage) openShipping() (err error) {
-	if s.Trusted, err = NewAuthority(); err != nil {
+	if s.Trusted, err = NewAuthority("the shop's authority"); err != nil {
 		return err
 	}
 	good, err := s.Trusted.certify(shippingHost, time.Now().Add(24*time.Hour))

@@ -18,13 +18,12 @@ mod tls;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::Http;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
 
 use config::Config;
 use routes::Service;
@@ -45,13 +44,17 @@ fn main() -> ExitCode {
     }
 }
 
-// A Wasm module has one thread, so nothing here needs to be Send.
 fn serve(config: Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("start the runtime: {e}"))?;
-    LocalSet::new().block_on(&runtime, accept(config))
+    // On this target nothing interrupts the runtime's wait for sockets. Tasks in
+    // its queue keep it from waiting; a future given to block_on, or in a LocalSet,
+    // that wakes itself does not, and would sleep until something else happens. So
+    // all work is in tasks, and block_on has one that ends with them.
+    let accepting = async { tokio::spawn(accept(config)).await.map_err(|e| e.to_string())? };
+    runtime.block_on(accepting)
 }
 
 async fn accept(config: Config) -> Result<(), String> {
@@ -59,11 +62,11 @@ async fn accept(config: Config) -> Result<(), String> {
         .await
         .map_err(|e| format!("listen on {}: {e}", config.listen))?;
     println!("orders: listening on {}", config.listen);
-    let service = Rc::new(Service::new(config)?);
+    let service = Arc::new(Service::new(config)?);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::task::spawn_local(connection(service.clone(), stream));
+                tokio::spawn(connection(service.clone(), stream));
             }
             // Most likely there are too many open descriptors: one that is closed
             // makes room, and trying at once would only burn the CPU.
@@ -75,7 +78,7 @@ async fn accept(config: Config) -> Result<(), String> {
     }
 }
 
-async fn connection(service: Rc<Service>, stream: TcpStream) {
+async fn connection(service: Arc<Service>, stream: TcpStream) {
     let answer = service_fn(|request| {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
@@ -84,22 +87,9 @@ async fn connection(service: Rc<Service>, stream: TcpStream) {
     // reads: half_close lets the answer out. Errors here are those of a client
     // that went away.
     let _ = Http::new()
-        .with_executor(Local)
         .http1_only(true)
         .http1_half_close(true)
         .http1_header_read_timeout(Duration::from_secs(30))
         .serve_connection(stream, answer)
         .await;
-}
-
-/// Runs hyper's tasks where they are made.
-#[derive(Clone)]
-pub struct Local;
-
-impl<F: std::future::Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move {
-            task.await;
-        });
-    }
 }

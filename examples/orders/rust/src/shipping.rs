@@ -76,12 +76,11 @@ impl Shipping {
             .await
             .map_err(failed)?;
         let (mut sender, connection) = hyper::client::conn::Builder::new()
-            .executor(crate::Local)
             .handshake(stream)
             .await
             .map_err(failed)?;
         // It ends when the sender is dropped and the answer read.
-        tokio::task::spawn_local(connection);
+        tokio::spawn(connection);
         let path = url.path_and_query().map_or("/", |p| p.as_str());
         let request = Request::get(path)
             .header(HOST, authority.as_str())
