@@ -24,6 +24,7 @@ func TestAnIdleServiceUsesNoCPU(t *testing.T) {
 	needsStage(t)
 	for _, guest := range guests {
 		s := running(t, guest)
+		s.empty(t)
 		conns := make([]net.Conn, 50)
 		for i := range conns {
 			conns[i] = raw(t, s)

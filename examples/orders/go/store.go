@@ -54,10 +54,12 @@ var errNotFound = errors.New("not found")
 
 // store is the table, behind a pool of connections.
 //
-// The driver does not look at a connection before it uses it on wasip1. So after
-// a restart of the database each idle connection fails one request, which then
-// answers 503, and is replaced.
+// A connection that was idle while the database restarted fails a request, once,
+// because the driver does not look at connections before use on wasip1; the
+// others are then thrown away too.
 type store struct{ db *sql.DB }
+
+const mostConnections = 16
 
 // openStore takes mysql://user:password@host:port/database.
 func openStore(raw string) (*store, error) {
@@ -81,9 +83,20 @@ func openStore(raw string) (*store, error) {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(16)
-	db.SetMaxIdleConns(16)
+	db.SetMaxOpenConns(mostConnections)
+	db.SetMaxIdleConns(mostConnections)
 	return &store{db}, nil
+}
+
+// checked returns the error of an operation. When it is not an answer of the
+// database, no idle connection is to be trusted.
+func (s *store) checked(err error) error {
+	var answer *mysql.MySQLError
+	if err != nil && !errors.As(err, &answer) {
+		s.db.SetMaxIdleConns(0) // closes them
+		s.db.SetMaxIdleConns(mostConnections)
+	}
+	return err
 }
 
 // migrate creates the table if there is none and counts its orders.
@@ -98,10 +111,10 @@ func (s *store) migrate(ctx context.Context) (n int, err error) {
 // initialise makes the table anew, without an order.
 func (s *store) initialise(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, "DROP TABLE IF EXISTS orders"); err != nil {
-		return err
+		return s.checked(err)
 	}
 	_, err := s.db.ExecContext(ctx, createTable)
-	return err
+	return s.checked(err)
 }
 
 // add adds all the orders or, on a failure, none.
@@ -150,7 +163,7 @@ func (s *store) delete(ctx context.Context, id uint64) error {
 func (s *store) change(ctx context.Context, statement string, values ...any) error {
 	result, err := s.db.ExecContext(ctx, statement, values...)
 	if err != nil {
-		return err
+		return s.checked(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(err, errNotFound)
@@ -161,7 +174,7 @@ func (s *store) change(ctx context.Context, statement string, values ...any) err
 func (s *store) query(ctx context.Context, statement string, values ...any) ([]order, error) {
 	rows, err := s.db.QueryContext(ctx, statement, values...)
 	if err != nil {
-		return nil, err
+		return nil, s.checked(err)
 	}
 	defer rows.Close()
 	orders := []order{} // an empty list is [], not null
@@ -172,5 +185,5 @@ func (s *store) query(ctx context.Context, statement string, values ...any) ([]o
 		}
 		orders = append(orders, o)
 	}
-	return orders, rows.Err()
+	return orders, s.checked(rows.Err())
 }

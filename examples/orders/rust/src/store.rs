@@ -1,8 +1,11 @@
 //! Orders in the database.
 
-use mysql_async::prelude::{Query, Queryable, WithParams};
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, Value};
+use std::sync::{Mutex, MutexGuard};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Params, Value};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 
@@ -61,33 +64,59 @@ impl NewOrder {
     }
 }
 
-/// The table, behind a pool of connections. A connection that broke is found out
-/// when it is taken from the pool, so a restarted database needs no restart of the
-/// service.
+/// The most connections to the database.
+const MOST_CONNECTIONS: usize = 16;
+
+/// The table, behind connections that are kept. mysql_async's own pool loses a
+/// wake-up when a task that waits for a connection is polled for another reason,
+/// as hyper does; then a request waits for ever.
 pub struct Store {
-    pool: Pool,
+    opts: Opts,
+    idle: Mutex<Vec<Conn>>,
+    permits: Semaphore,
 }
 
 impl Store {
     pub fn new(url: &str) -> Result<Store, String> {
         let opts = Opts::from_url(url).map_err(|e| format!("DATABASE_URL: {e}"))?;
-        let pool = PoolOpts::default()
-            .with_constraints(PoolConstraints::new(2, 16).expect("2 is not above 16"));
         // An update that changes nothing has still found its order.
-        let opts = OptsBuilder::from_opts(opts).client_found_rows(true).pool_opts(pool);
-        Ok(Store { pool: Pool::new(opts) })
+        let opts = OptsBuilder::from_opts(opts).client_found_rows(true).into();
+        Ok(Store { opts, idle: Mutex::default(), permits: Semaphore::new(MOST_CONNECTIONS) })
     }
 
-    async fn conn(&self) -> Result<Conn, Failure> {
-        Ok(self.pool.get_conn().await?)
+    /// Lets the operation have a connection. One that was idle while the database
+    /// restarted fails it, once; the others are then thrown away too.
+    async fn with<T, F>(&self, operation: F) -> Result<T, Failure>
+    where
+        F: AsyncFnOnce(&mut Conn) -> Result<T, mysql_async::Error>,
+    {
+        let _permit = self.permits.acquire().await.expect("it is never closed");
+        let kept = self.idle().pop();
+        let mut conn = match kept {
+            Some(conn) => conn,
+            None => Conn::new(self.opts.clone()).await?,
+        };
+        // When the client goes away this future is dropped, and the connection, in
+        // the middle of an exchange, with it.
+        let result = operation(&mut conn).await;
+        match &result {
+            Ok(_) | Err(mysql_async::Error::Server(_)) => self.idle().push(conn),
+            Err(_) => self.idle().clear(),
+        }
+        Ok(result?)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+        self.idle.lock().expect("nobody panics with it")
     }
 
     /// Makes the table anew, without an order.
     pub async fn initialise(&self) -> Result<(), Failure> {
-        let mut conn = self.conn().await?;
-        conn.query_drop("DROP TABLE IF EXISTS orders").await?;
-        conn.query_drop(CREATE_TABLE).await?;
-        Ok(())
+        self.with(async |conn| {
+            conn.query_drop("DROP TABLE IF EXISTS orders").await?;
+            conn.query_drop(CREATE_TABLE).await
+        })
+        .await
     }
 
     /// Adds all the orders or, on a failure, none.
@@ -100,46 +129,46 @@ impl Store {
             "INSERT INTO orders (customer, item, quantity, cents) VALUES {rows} RETURNING {COLUMNS}"
         );
         let values = orders.into_iter().flat_map(NewOrder::values).collect();
-        let mut conn = self.conn().await?;
-        Ok(conn.exec_map(statement, Params::Positional(values), order).await?)
+        self.with(async |conn| conn.exec_map(statement, Params::Positional(values), order).await)
+            .await
     }
 
     pub async fn list(&self) -> Result<Vec<Order>, Failure> {
-        let mut conn = self.conn().await?;
-        Ok(format!("SELECT {COLUMNS} FROM orders ORDER BY id").with(()).map(&mut conn, order).await?)
+        let statement = format!("SELECT {COLUMNS} FROM orders ORDER BY id");
+        self.with(async |conn| conn.exec_map(statement, (), order).await).await
     }
 
     pub async fn get(&self, id: u64) -> Result<Order, Failure> {
-        let mut conn = self.conn().await?;
         let statement = format!("SELECT {COLUMNS} FROM orders WHERE id = ?");
-        let row: Option<Row> = conn.exec_first(statement, (id,)).await?;
+        let row: Option<Row> =
+            self.with(async |conn| conn.exec_first(statement, (id,)).await).await?;
         row.map(order).ok_or(Failure::NotFound)
     }
 
     pub async fn replace(&self, id: u64, new: NewOrder) -> Result<Order, Failure> {
-        let mut conn = self.conn().await?;
+        let statement =
+            "UPDATE orders SET customer = ?, item = ?, quantity = ?, cents = ? WHERE id = ?";
         let mut values = Vec::from(new.values());
         values.push(id.into());
-        conn.exec_drop(
-            "UPDATE orders SET customer = ?, item = ?, quantity = ?, cents = ? WHERE id = ?",
-            Params::Positional(values),
-        )
-        .await?;
-        found(&conn)?;
-        drop(conn);
+        self.change(statement, Params::Positional(values)).await?;
         self.get(id).await
     }
 
     pub async fn delete(&self, id: u64) -> Result<(), Failure> {
-        let mut conn = self.conn().await?;
-        conn.exec_drop("DELETE FROM orders WHERE id = ?", (id,)).await?;
-        found(&conn)
+        self.change("DELETE FROM orders WHERE id = ?", (id,).into()).await
     }
-}
 
-fn found(conn: &Conn) -> Result<(), Failure> {
-    match conn.affected_rows() {
-        0 => Err(Failure::NotFound),
-        _ => Ok(()),
+    /// Executes a statement that must find an order.
+    async fn change(&self, statement: &str, values: Params) -> Result<(), Failure> {
+        let found = self
+            .with(async |conn| {
+                conn.exec_drop(statement, values).await?;
+                Ok(conn.affected_rows())
+            })
+            .await?;
+        match found {
+            0 => Err(Failure::NotFound),
+            _ => Ok(()),
+        }
     }
 }
