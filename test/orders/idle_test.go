@@ -38,7 +38,9 @@ func TestAnIdleServiceUsesNoCPU(t *testing.T) {
 	}
 	before := map[string]time.Duration{}
 	for _, guest := range guests {
-		before[guest] = running(t, guest).cpu(t)
+		if before[guest] = running(t, guest).cpu(t); before[guest] == 0 {
+			t.Fatalf("%s has not used any CPU, which cannot be", guest)
+		}
 	}
 	time.Sleep(idleTime) // what is tested is that nothing happens
 	for _, guest := range guests {

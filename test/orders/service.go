@@ -133,7 +133,7 @@ func (s *Stage) image(ctx context.Context, c *client.Client, guest string) (clie
 // writeFiles writes what the container gets mounted.
 func (s *Stage) writeFiles(id string, trust *Authority) (dir string, err error) {
 	dir = filepath.Join(s.Daemon.Dir, "work", id)
-	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s %s %s\n", outsideIP, databaseHost, shippingHost, otherNameHost)
+	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s %s %s\n", OutsideIP, databaseHost, shippingHost, otherNameHost)
 	return dir, errors.Join(
 		os.Mkdir(dir, 0o755),
 		os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644),
@@ -173,6 +173,26 @@ func (v *Service) Client(connections int) *http.Client {
 		MaxConnsPerHost:     connections,
 		MaxIdleConnsPerHost: connections,
 	}}
+}
+
+// ID is that of the service's container.
+func (v *Service) ID() string { return v.container.ID() }
+
+// Initialise asks a service to make its table anew.
+func Initialise(ctx context.Context, client *http.Client) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://orders/table", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("make the table: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("make the table: the service answers %s", answer.Status)
+	}
+	return nil
 }
 
 // Listens waits until the service takes connections.

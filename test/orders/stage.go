@@ -19,7 +19,7 @@ import (
 // service finds the latter by names in its /etc/hosts.
 const (
 	serviceIP     = "10.61.0.2"
-	outsideIP     = "10.61.0.3"
+	OutsideIP     = "10.61.0.3"
 	shippingPort  = 8081
 	securePort    = 8443
 	expiredPort   = 8444
@@ -75,7 +75,7 @@ func Open(ctx context.Context, store *provision.Store, bin string) (_ *Stage, er
 		}
 		s.onClose(func() error { (*n).Close(); return nil })
 	}
-	if err := connect(ctx, s.Inside, serviceIP+"/24", s.Outside, outsideIP+"/24"); err != nil {
+	if err := connect(ctx, s.Inside, serviceIP+"/24", s.Outside, OutsideIP+"/24"); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(s.Daemon.Dir, "mariadb")
@@ -117,7 +117,7 @@ func (s *Stage) openShipping() (err error) {
 		port int
 		cert *tls.Certificate
 	}{{shippingPort, nil}, {securePort, &good}, {expiredPort, &expired}} {
-		server, err := newShipping(s.Outside, fmt.Sprintf("%s:%d", outsideIP, l.port), l.cert)
+		server, err := newShipping(s.Outside, fmt.Sprintf("%s:%d", OutsideIP, l.port), l.cert)
 		if err != nil {
 			return err
 		}

@@ -23,14 +23,6 @@ pub struct Service {
     shipping: Shipping,
 }
 
-/// One order or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(NewOrder),
-    Many(Vec<NewOrder>),
-}
-
 impl Service {
     pub fn new(config: Config) -> Result<Service, String> {
         Ok(Service {
@@ -104,11 +96,10 @@ impl Service {
         }
     }
 
+    /// Adds the order of the body, or all of a list.
     async fn create(&self, body: &[u8]) -> Result<Response<Body>, Failure> {
-        let (new, one) = match parse(body)? {
-            OneOrMany::One(order) => (vec![order], true),
-            OneOrMany::Many(orders) => (orders, false),
-        };
+        let one = body.trim_ascii_start().first() != Some(&b'[');
+        let new: Vec<NewOrder> = if one { vec![parse(body)?] } else { parse(body)? };
         if new.len() > MOST_ORDERS {
             return Err(Failure::Request(format!("at most {MOST_ORDERS} orders at once")));
         }
@@ -141,7 +132,8 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
     // Orders and errors are plain data, which always has a JSON form.
-    let text = serde_json::to_string(value).expect("plain data");
+    let mut text = serde_json::to_string(value).expect("plain data");
+    text.push('\n'); // for people with a terminal
     with_type(status, "application/json", text)
 }
 
