@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,9 +24,10 @@ import (
 // has other work.
 const patience = 60 * time.Second
 
-// stage and services are what all tests share. A service is started for the
-// first test and goes on to the last.
+// stage and services are what all tests share, one after the other. They are
+// started for the first test that needs them and go on to the last.
 var (
+	mu       sync.Mutex // guards stage against an interrupt
 	stage    *Stage
 	services = map[string]*Service{}
 )
@@ -35,20 +37,8 @@ var guests = []string{"orders-rust", "orders-go"}
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	bin := os.Getenv("E2E_BIN")
-	if bin == "" || os.Getuid() != 0 {
-		return m.Run() // each test skips
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	store, err := provision.Open(os.Stderr)
-	if err == nil {
-		stage, err = Open(ctx, store, bin)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "orders:", err)
-		return 1
-	}
 	done := make(chan int, 1)
 	go func() { done <- m.Run() }()
 	code := 130
@@ -56,9 +46,15 @@ func run(m *testing.M) int {
 	case code = <-done:
 	case <-ctx.Done():
 	}
+	mu.Lock()
+	defer mu.Unlock()
+	if stage == nil {
+		return code
+	}
 	if code != 0 {
 		fmt.Fprintf(os.Stderr, "log of containerd:\n%s\n", daemon.Complaints(stage.Daemon.Log()))
 	}
+	var err error
 	for _, s := range services {
 		err = errors.Join(err, s.Remove(context.Background()))
 	}
@@ -70,11 +66,30 @@ func run(m *testing.M) int {
 	return code
 }
 
+// needsStage opens the stage for the first test that needs it.
 func needsStage(t *testing.T) {
 	t.Helper()
-	if stage == nil {
-		t.Skip("E2E_BIN is not set or not root: run `make e2e`")
+	bin := os.Getenv("E2E_BIN")
+	if bin == "" {
+		t.Skip("E2E_BIN is not set: run `make e2e`")
 	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if stage != nil {
+		return
+	}
+	store, err := provision.Open(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(context.Background(), store, bin) // it outlives the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage = s
 }
 
 // onEachGuest runs the test on the service in each language, with an empty

@@ -22,7 +22,7 @@ func outlive(t *testing.T, s *Service, sig syscall.Signal) {
 	ctx, stop := context.WithCancel(t.Context())
 	client := s.Client(20)
 	defer client.CloseIdleConnections()
-	var mu sync.Mutex
+	var answersMu sync.Mutex
 	created := map[uint64]bool{} // as the service has said
 	answers := map[int]int{}     // by status
 	var clients sync.WaitGroup
@@ -42,18 +42,18 @@ func outlive(t *testing.T, s *Service, sig syscall.Signal) {
 						return
 					}
 				}
-				mu.Lock()
+				answersMu.Lock()
 				answers[code]++
 				if code == 201 {
 					created[o.ID] = true
 				}
-				mu.Unlock()
+				answersMu.Unlock()
 			}
 		})
 	}
 	count := func(code int) int {
-		mu.Lock()
-		defer mu.Unlock()
+		answersMu.Lock()
+		defer answersMu.Unlock()
 		return answers[code]
 	}
 	defer clients.Wait()
