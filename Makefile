@@ -6,13 +6,16 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
+.PHONY: build demo orders test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
 
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
+
+orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-language go" for the one in Go
+	go run ./test/cmd/orders -bin $(BIN) $(ORDERS)
 
 test: build ## run every test: lint, unit, fuzz targets and end to end
 	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e

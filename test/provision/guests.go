@@ -13,6 +13,8 @@ import (
 type guestSource struct {
 	// path is a file, or the directory of a Go package or a Cargo package.
 	path string
+	// also are files outside path that go into the guest.
+	also []string
 	// compile writes the guest to out.
 	compile func(s *Store, ctx context.Context, source, out string) error
 	// toolchain names the compiler with its version, for the cache's key.
@@ -22,8 +24,8 @@ type guestSource struct {
 }
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
-// hello-c, hello-go, hello-rust, probe-c, probe-go, probe-rust, applets, reactor,
-// sockets, or the base name of a .wat file in test/guests.
+// hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
+// probe-rust, applets, reactor, sockets, or the base name of a .wat file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -36,7 +38,7 @@ func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := s.digest(append(src.flags, toolchain), src.path)
+	key, err := s.digest(append(src.flags, toolchain), append(src.also, src.path)...)
 	if err != nil {
 		return "", err
 	}
@@ -66,6 +68,9 @@ func (s *Store) guestSources() map[string]guestSource {
 		"hello-c":    cSource("examples/hello-c/hello.c", "-O2", "-s"),
 		"hello-go":   goSource("examples/hello-go"),
 		"hello-rust": rustSource("examples/hello-rust"),
+		"orders-go":  goSource("examples/orders/go"),
+		// The page is in the Go package, which cannot embed it from elsewhere.
+		"orders-rust": registryRustSource("examples/orders/rust", "examples/orders/go/page.html"),
 		// Function names stay in the probe, for the traces of its traps.
 		"probe-c":    cSource("test/guests/probe.c", "-O1"),
 		"probe-go":   goSource("test/guests/probe-go"),

@@ -84,13 +84,16 @@ func addWasiLibc(ctx context.Context, root string) error {
 }
 
 func rustSource(path string) guestSource {
-	return guestSource{path: path, compile: (*Store).cargoBuild,
-		toolchain: func(s *Store, ctx context.Context) (string, error) { return s.rust(ctx) },
-	}
+	return guestSource{path: path, compile: (*Store).cargoBuild, toolchain: (*Store).rust}
 }
 
-// cargoBuild compiles a Cargo package. All packages share one target directory,
-// so that the standard library is compiled once; Cargo locks it.
+// registryRustSource is a package that has dependencies: those that its
+// Cargo.lock names, from the registry.
+func registryRustSource(path string, also ...string) guestSource {
+	return guestSource{path: path, also: also, compile: (*Store).cargoBuildFromRegistry, toolchain: (*Store).rust}
+}
+
+// cargoBuild compiles a Cargo package without dependencies, offline.
 func (s *Store) cargoBuild(ctx context.Context, source, out string) error {
 	root, err := s.rust(ctx)
 	if err != nil {
@@ -106,6 +109,30 @@ func (s *Store) cargoBuild(ctx context.Context, source, out string) error {
 	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o644); err != nil {
 		return err
 	}
+	return s.cargo(ctx, root, source, out, "CARGO_HOME="+home, "CARGO_NET_OFFLINE=true")
+}
+
+// cargoBuildFromRegistry compiles a Cargo package with its dependencies. What is
+// downloaded stays in the cache; Cargo locks it.
+func (s *Store) cargoBuildFromRegistry(ctx context.Context, source, out string) error {
+	root, err := s.rust(ctx)
+	if err != nil {
+		return err
+	}
+	return s.cargo(ctx, root, source, out,
+		"CARGO_HOME="+filepath.Join(s.Dir, "cargo-home"),
+		// For crates with parts in C. Debian's clang has its headers under this
+		// target's older name.
+		"CC_wasm32_wasip1=clang",
+		"AR_wasm32_wasip1=llvm-ar",
+		"CFLAGS_wasm32_wasip1=--target=wasm32-wasi",
+	)
+}
+
+// cargo compiles the Cargo package whose binary has the name of out. All
+// packages share one target directory, so that the standard library is compiled
+// once; Cargo locks it.
+func (s *Store) cargo(ctx context.Context, root, source, out string, env ...string) error {
 	target := filepath.Join(s.Dir, "target-"+filepath.Base(root))
 	libs := []string{filepath.Join(root, "usr/lib")}
 	// Dependencies that this machine lacked were unpacked along.
@@ -116,22 +143,20 @@ func (s *Store) cargoBuild(ctx context.Context, source, out string) error {
 	libs = append(libs, multiarch...)
 	build := command{
 		dir: source,
-		env: []string{
-			"CARGO_HOME=" + home,
+		env: append([]string{
 			"CARGO_TARGET_DIR=" + target,
 			"CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld",
 			"LD_LIBRARY_PATH=" + strings.Join(libs, ":"),
 			"RUSTC=" + filepath.Join(root, "usr/bin/rustc"),
 			"RUSTC_BOOTSTRAP=1", // allows -Z on a release
-		},
-		args: []string{filepath.Join(root, "usr/bin/cargo"), "build", "--quiet", "--offline", "--locked",
+		}, env...),
+		args: []string{filepath.Join(root, "usr/bin/cargo"), "build", "--quiet", "--locked",
 			"--release", "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort"},
 	}
 	if _, err := build.run(ctx); err != nil {
 		return err
 	}
-	built := filepath.Join(target, "wasm32-wasip1/release", filepath.Base(source)+".wasm")
-	b, err := os.ReadFile(built)
+	b, err := os.ReadFile(filepath.Join(target, "wasm32-wasip1/release", filepath.Base(out)))
 	if err != nil {
 		return err
 	}

@@ -103,8 +103,9 @@ func (s *suite) unit(ctx context.Context) error {
 var withStaticBinary = []string{"./sandbox"}
 
 // withPrograms are the packages whose tests need the built programs: the shim's
-// protocol by itself, then behind real daemons, then by containerd's own tests.
-var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite"}
+// protocol by itself, then behind real daemons, then by containerd's own tests,
+// then a service as users have.
+var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite", "./test/orders"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
@@ -137,10 +138,13 @@ func (s *suite) endToEnd(ctx context.Context) error {
 	if _, err := s.store.ClientSuite(ctx); err != nil {
 		return err
 	}
+	if _, err := s.store.MariaDB(ctx); err != nil {
+		return err
+	}
 	// What the builds wrote would be on its way to the disk for half a minute,
 	// and hold up whatever waits for its journal.
 	syscall.Sync()
-	// One package after the other: both look for what is left on the machine.
+	// One package after the other: they look for what is left on the machine.
 	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", "60m"}
 	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
 		args = append(args, "-run", pattern)
