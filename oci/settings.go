@@ -123,7 +123,7 @@ func (s *Settings) narrow(value string) error {
 		for _, p := range asked {
 			around := containing(s.Preopens, p.Host)
 			if around == nil || around.ReadOnly && !p.ReadOnly {
-				return fmt.Errorf("the node's configuration does not allow %s; remove it, or allow it there", p)
+				return fmt.Errorf("the node's configuration does not allow %s; remove it, or allow it there", show(p.String()))
 			}
 		}
 	}
@@ -208,7 +208,7 @@ func ParsePreopens(value string) ([]Preopen, error) {
 		}
 		dir = path.Clean(dir)
 		if slices.ContainsFunc(preopens, func(p Preopen) bool { return p.Guest == dir }) {
-			return nil, fmt.Errorf("%s is named twice; remove one", dir)
+			return nil, fmt.Errorf("%s is named twice; remove one", show(dir))
 		}
 		preopens = append(preopens, Preopen{Host: dir, Guest: dir, ReadOnly: rights == "ro"})
 	}
