@@ -43,6 +43,9 @@ type service struct {
 	// ending: the daemon asked for the end while nothing but Creates was under
 	// way, because it has given up on them. Guarded by mu.
 	ending bool
+	// served is closed when the first container is asked for.
+	served     chan struct{}
+	serveFirst sync.Once
 }
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
@@ -65,7 +68,9 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 		shutdown:   sd,
 		containers: make(map[string]*container),
 		creating:   make(map[string]*creation),
+		served:     make(chan struct{}),
 	}
+	go s.endIfForgotten(ctx)
 	sd.RegisterCallback(func(ctx context.Context) error {
 		defer publisher.Close()
 		// The callbacks run side by side, and the failure of any of them
@@ -74,7 +79,11 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 		defer cancel()
 		return s.events.close(ctx)
 	})
-	// The socket is removed by a callback of the runc task service.
+	// The socket is removed by a callback of the runc task service, if that finds
+	// the file with the address.
+	if _, err := ctrshim.ReadAddress(addressFile); err != nil {
+		sd.RegisterCallback(func(context.Context) error { return ctrshim.RemoveSocket(os.Getenv(addressVariable)) })
+	}
 	return s, nil
 }
 
@@ -99,6 +108,7 @@ func (s *service) container(id string) *container {
 // reserve claims the id for a Create, whose context it returns; the caller calls
 // settle in the end.
 func (s *service) reserve(ctx context.Context, id string) (context.Context, error) {
+	s.serveFirst.Do(func() { close(s.served) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.containers[id]; ok || s.native.has(id) {

@@ -20,8 +20,13 @@ type startup struct {
 	told    *os.File
 }
 
-// startupVariable names the server's end of the pipe in its environment.
-const startupVariable = "CONTAINERD_SHIM_WASM_STARTUP_FD"
+// startupVariable names the server's end of the pipe in its environment, and
+// addressVariable its socket: the bundle, and the file that names the socket, may
+// be gone before the server has begun.
+const (
+	startupVariable = "CONTAINERD_SHIM_WASM_STARTUP_FD"
+	addressVariable = "CONTAINERD_SHIM_WASM_ADDRESS"
+)
 
 // spawnServer starts the server of that address, whose ExtraFiles are those of
 // pkg/shim. One of complete and abort ends the startup.
@@ -33,7 +38,7 @@ func spawnServer(server *exec.Cmd, address string) (*startup, error) {
 	defer r.Close()
 	fd := 3 + len(server.ExtraFiles)
 	server.ExtraFiles = append(server.ExtraFiles, r)
-	server.Env = append(server.Env, startupVariable+"="+strconv.Itoa(fd))
+	server.Env = append(server.Env, startupVariable+"="+strconv.Itoa(fd), addressVariable+"="+address)
 	if err := server.Start(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("start server: %w", err)
@@ -87,9 +92,7 @@ func awaitAnswer() {
 		if n == 1 {
 			return
 		}
-		if address, err := ctrshim.ReadAddress(addressFile); err == nil {
-			_ = ctrshim.RemoveSocket(address)
-		}
+		_ = ctrshim.RemoveSocket(os.Getenv(addressVariable))
 		fatal(fmt.Errorf("start ended without an answer; no daemon knows this server"))
 	}()
 }

@@ -23,13 +23,11 @@ import (
 // on the newest containerd alone, unless `make faults` asks for all of them.
 func onFaultDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	newest := theSuite.versions[0]
-	onOwnDaemon(t, func(t *testing.T, h *host) {
-		if !theSuite.faults && h.Version != newest {
-			return
-		}
-		test(t, h)
-	})
+	versions := theSuite.versions
+	if !theSuite.faults {
+		versions = versions[:1]
+	}
+	onOwnDaemonOf(t, versions, test)
 }
 
 // moments are fractions of what a call takes, at which something is killed.

@@ -65,7 +65,12 @@ func onSharedDaemon(t *testing.T, version string, test func(t *testing.T, h *hos
 // onOwnDaemon is onEachDaemon for tests that stop their daemon.
 func onOwnDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	forEachVersion(t, func(t *testing.T, version string) {
+	onOwnDaemonOf(t, theSuite.versions, test)
+}
+
+func onOwnDaemonOf(t *testing.T, versions []string, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forVersions(t, versions, func(t *testing.T, version string) {
 		h, err := theSuite.startDaemon(context.Background(), version)
 		if err != nil {
 			t.Fatal(err)

@@ -242,3 +242,24 @@ func TestAFullDiskOfTheCodeCache(t *testing.T) {
 	}
 	cache.readOnly(false)
 }
+
+// A daemon on a full disk deletes the bundle of a server that it has just
+// started, and calls nobody.
+func TestAServerWhoseBundleIsDeletedBeforeItServesEnds(t *testing.T) {
+	d := newDaemon(t)
+	bundle := d.bundle("a", wasmtest.Exit(0), nil)
+	s := d.start("a")
+	pidfd, err := unix.PidfdOpen(s.pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	if err := os.RemoveAll(bundle); err != nil {
+		t.Fatal(err)
+	}
+	waitEnd(t, pidfd)
+	if _, err := os.Stat(strings.TrimPrefix(s.address, "unix://")); !os.IsNotExist(err) {
+		t.Errorf("its socket is left: %v", err)
+	}
+	d.assertNothingLeft()
+}
