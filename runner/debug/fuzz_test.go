@@ -65,14 +65,14 @@ func FuzzCommands(f *testing.F) {
 		for _, a := range args {
 			// Other files are not this test's, and some never end.
 			if strings.Contains(a, "..") || strings.Contains(a, "/") {
-				t.Skip("a path")
+				return // a path
 			}
 		}
 		if name == "sleep" && !slices.Contains(args, "--help") {
 			if len(args) > 0 {
 				_, _ = parseInterval(args[0])
 			}
-			t.Skip("it sleeps")
+			return // it sleeps
 		}
 		dir := inDir(t, map[string]string{"a": "1\n2\n3\n4", "dir/b": "b", "link": "-> a", "loop": "-> loop", "\x1b[2J": ""})
 		before := snapshot(t, dir)
@@ -89,7 +89,7 @@ func FuzzCommands(f *testing.F) {
 			if err := os.WriteFile("a", []byte("1\n2\n3\n4"), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			t.Skip("it follows")
+			return // it follows
 		}
 		code := c.run()
 		if !slices.Contains([]int{0, 1, 2, 127}, code) || (code == 127) == Has(name) {

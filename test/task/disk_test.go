@@ -165,6 +165,10 @@ func TestADiskThatBecomesFullOrReadOnlyUnderAContainer(t *testing.T) {
 			}
 			exec("module", "/app.wasm")
 			exec("command", "ls", "/")
+			// Its exit comes before the other's, which is the container's.
+			if _, err := s.Wait(ctx, &taskapi.WaitRequest{ID: "a", ExecID: "command"}); err != nil {
+				t.Error(err)
+			}
 			if _, err := s.create("a"); err == nil {
 				t.Error("a second container of the same id was created")
 			}
