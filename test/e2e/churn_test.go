@@ -37,7 +37,7 @@ func TestManyContainersInARowLeaveNoGrowth(t *testing.T) {
 }
 
 func TestFiftyContainersAtATimeLeaveNoGrowth(t *testing.T) {
-	onEachDaemon(t, func(t *testing.T, h *host) {
+	onNewestDaemon(t, func(t *testing.T, h *host) {
 		cl := h.connect(t)
 		atATime(50, 50, func(int) error { return h.cycle(t, cl, "probe-c", "hello") }) // warm
 		h.withoutGrowth(t, h.Pid(), func() {
@@ -49,7 +49,7 @@ func TestFiftyContainersAtATimeLeaveNoGrowth(t *testing.T) {
 }
 
 func TestManyExecsInOneContainerLeaveNoGrowth(t *testing.T) {
-	onEachDaemon(t, func(t *testing.T, h *host) {
+	onNewestDaemon(t, func(t *testing.T, h *host) {
 		c := h.newContainer(t, "sleep", "600")
 		task, _ := c.start(t)
 		shim := h.shims(t)[0]
@@ -77,7 +77,7 @@ func TestManyExecsInOneContainerLeaveNoGrowth(t *testing.T) {
 
 // One shim sees every container of its Pod, native ones among them.
 func TestManyContainersInOnePodLeaveItsShimAsItWas(t *testing.T) {
-	onEachDaemon(t, func(t *testing.T, h *host) {
+	onNewestDaemon(t, func(t *testing.T, h *host) {
 		h.image(t, "native")
 		cl := h.connect(t)
 		group := h.NewID("group")

@@ -101,7 +101,7 @@ func (s *suite) testPrograms(ctx context.Context, dir string) ([]vm.Program, err
 	var all []vm.Program
 	for _, p := range vmPrograms {
 		file := filepath.Join(dir, filepath.Base(p.dir)+".test")
-		build := s.command(ctx, "go", "test", "-c", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+p.dir)
+		build := s.command(ctx, "go", "test", "-c", "-tags", "machine", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+p.dir)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build the tests of %s: %w\n%s", p.dir, err, out)
