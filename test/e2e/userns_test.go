@@ -31,7 +31,7 @@ func TestContainerInAUserNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := h.NewID("userns")
-		args := append([]string{"run", "-d", "--runtime", wasm}, mapping(
+		args := append([]string{"run", "-d", "--null-io", "--runtime", wasm}, mapping(
 			"--mount", "type=bind,src="+theirs+",dst=/theirs,options=rbind:rw")...)
 		want(t, h.Ctr(t.Context(), append(args, h.image(t, "probe-c"), id, "/probe-c.wasm", "sleep", "600")...), 0, "", "")
 		run := func(name string, args ...string) []string {
@@ -68,7 +68,7 @@ func TestUserNamespaceOnAnIDMappedRootFileSystem(t *testing.T) {
 			t.Skip("containerd before 2.0 has no id-mapped layers")
 		}
 		id := h.NewID("idmapped")
-		args := append([]string{"run", "-d", "--runtime", wasm}, mapping("--remap-labels")...)
+		args := append([]string{"run", "-d", "--null-io", "--runtime", wasm}, mapping("--remap-labels")...)
 		want(t, h.Ctr(t.Context(), append(args, h.image(t, "probe-c"), id, "/probe-c.wasm", "sleep", "600")...), 0, "", "")
 		pid := h.taskPid(t, id)
 		var st unix.Stat_t
