@@ -3,8 +3,10 @@ package image
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -72,6 +74,9 @@ func (s Spec) normalise() (Spec, reference.NamedTagged, error) {
 			return s, nil, fmt.Errorf("environment variable %q is not of the form NAME=VALUE", kv)
 		}
 	}
+	if err := s.checkText(); err != nil {
+		return s, nil, err
+	}
 	if s.Workdir == "" {
 		s.Workdir = "/"
 	}
@@ -97,6 +102,23 @@ func (s Spec) normalise() (Spec, reference.NamedTagged, error) {
 	}
 	s.Epoch = s.Epoch.UTC().Truncate(time.Second)
 	return s, ref, nil
+}
+
+// checkText refuses what JSON, in which configs and manifests are written, would
+// change.
+func (s Spec) checkText() error {
+	texts := slices.Concat(s.Env, s.Args, []string{s.Workdir})
+	for _, m := range []map[string]string{s.Labels, s.Annotations} {
+		for k, v := range m {
+			texts = append(texts, k, v)
+		}
+	}
+	for _, text := range texts {
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("%q is not valid UTF-8, in which images are described; encode it so", text)
+		}
+	}
+	return nil
 }
 
 // parseName completes a name as containerd, nerdctl and Docker do: "app" is
