@@ -84,7 +84,7 @@ var damages = []func(dir string, n int, text []byte) error{
 		return errors.Join(removeAll(unix.AT_FDCWD, somewhere(dir, n)), os.Mkdir(somewhere(dir, n), dirMode))
 	},
 	func(dir string, n int, text []byte) error { // a stranger beside it
-		return os.WriteFile(filepath.Join(filepath.Dir(somewhere(dir, n)), fmt.Sprintf("%x", text)), text, fileMode)
+		return os.WriteFile(filepath.Join(filepath.Dir(somewhere(dir, n)), fmt.Sprintf("stranger-%x", text)), text, fileMode)
 	},
 	func(dir string, n int, _ []byte) error { return os.Chmod(somewhere(dir, n), os.FileMode(n)&0o777) },
 	func(dir string, n int, _ []byte) error { return os.Link(somewhere(dir, n), dir+"/../linked") },
