@@ -62,11 +62,8 @@ func (s shape) expectOutcome(t *testing.T, want, at, message, stdout string) {
 }
 
 func TestEveryShapeWithCtr(t *testing.T) {
-	var r *registry.Registry
 	onEachDaemon(t, func(t *testing.T, h *host) {
-		if r == nil {
-			r = startRegistry(t)
-		}
+		r := startRegistry(t)
 		hosts := t.TempDir()
 		if err := r.WriteHosts(hosts); err != nil {
 			t.Fatal(err)
@@ -76,15 +73,15 @@ func TestEveryShapeWithCtr(t *testing.T) {
 			want := s.ctr[slices.Index(versionColumns, h.Version)]
 			pull := h.Ctr(t.Context(), "images", "pull", "--user", registry.User+":"+registry.Password, "--hosts-dir", hosts, ref)
 			if pull.Code != 0 {
-				s.expectOutcome(t, want, "pull", pull.Stderr, "")
+				s.expectOutcome(t, want, "pull", lastLine(pull.Stderr), "")
 			} else {
 				args := append([]string{"run", "--rm", "--runtime", wasm, ref, h.NewID(s.name)}, s.command...)
 				run := h.Ctr(t.Context(), args...)
 				at := ""
 				if run.Code != 0 {
-					at = "create"
+					at = "start"
 				}
-				s.expectOutcome(t, want, at, run.Stderr, run.Stdout)
+				s.expectOutcome(t, want, at, lastLine(run.Stderr), run.Stdout)
 			}
 			if rm := h.Ctr(t.Context(), "images", "rm", "--sync", ref); rm.Code != 0 {
 				t.Errorf("%s: remove: %s", s.name, rm.Stderr)
@@ -94,11 +91,8 @@ func TestEveryShapeWithCtr(t *testing.T) {
 }
 
 func TestEveryShapeWithKubelet(t *testing.T) {
-	var r *registry.Registry
 	onKubeletOf(t, theSuite.versions, func(t *testing.T, k *kubelet) {
-		if r == nil {
-			r = startRegistry(t)
-		}
+		r := startRegistry(t)
 		if err := r.WriteHosts(k.h.Hosts()); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +106,12 @@ func TestEveryShapeWithKubelet(t *testing.T) {
 			}
 		}
 	})
+}
+
+// lastLine leaves the progress of a pull out.
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndex(s, "\n")+1:]
 }
 
 // criPod is a Pod of the Wasm runtime on the host's network.

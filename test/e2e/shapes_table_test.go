@@ -8,7 +8,7 @@ import (
 
 // refusal is how an image fails.
 type refusal struct {
-	// at is the step: pull, create or start (of `ctr run` both are one step).
+	// at is the step: pull, create or start. `ctr run` is one step: start.
 	at string
 	// says is part of its message.
 	says string
@@ -16,12 +16,51 @@ type refusal struct {
 	cure string
 }
 
-var everywhere = [4]string{runs, runs, runs, runs}
+// everywhere is the same outcome on every version, and from17 on all but 1.6.
+func everywhere(outcome string) [4]string  { return [4]string{outcome, outcome, outcome, outcome} }
+func from17(old, outcome string) [4]string { return [4]string{old, outcome, outcome, outcome} }
 
-// on is the same outcome on every version.
-func on(outcome string) [4]string { return [4]string{outcome, outcome, outcome, outcome} }
-
-var refusals = map[string]refusal{}
+var refusals = map[string]refusal{
+	"platform": {
+		"pull", "no match for platform in manifest",
+		"add `linux/<arch>` manifests to the index (`wasmctl pack`), or push the one manifest without an index",
+	},
+	"platform, late": {
+		"start", "no match for platform in manifest",
+		"as before; this `ctr` does not say so when it pulls",
+	},
+	"snapshot": {
+		"create", "parent snapshot",
+		"pack the image for Linux, or set `use_local_image_pull = true` for CRI",
+	},
+	"config": {
+		"start", "unknown image config media type",
+		"a limit of `ctr` alone: run a Pod, or push the module with an OCI config",
+	},
+	"1.6.20": {
+		"pull", "mismatched image rootfs and manifest layers",
+		"a defect of containerd 1.6 up to some version before 1.6.36: use a newer one, or tar layers",
+	},
+	"diffs, pull": {
+		"pull", "mismatched image rootfs and manifest layers",
+		"leave `diff_ids` of the config empty: a module is not unpacked",
+	},
+	"diffs, start":  {"start", "mismatched image rootfs and manifest layers", "as before"},
+	"diffs, 1.6":    {"pull", "no processor for media-type", "as before"},
+	"diffs, create": {"create", "parent snapshot", "as before"},
+	"tar": {
+		"pull", "invalid tar header",
+		"push the layer as `application/wasm`",
+	},
+	"spin": {
+		"start", "is a Spin application",
+		"run it with a shim for Spin, or pack a WASI module",
+	},
+	"component": {
+		"start", "is a WebAssembly component",
+		"build for `wasm32-wasip1`",
+	},
+}
 
 var app = []string{"/app.wasm", "args", "x"}
 
@@ -29,58 +68,58 @@ var app = []string{"/app.wasm", "args", "x"}
 var shapes = []shape{
 	{
 		title: "tar layers, `linux/<arch>`", name: "rootfs", command: app,
-		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, linuxHere) }),
-		ctr:       everywhere, cri: everywhere,
+		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, "rootfs", linuxHere) }),
+		ctr:       everywhere(runs), cri: everywhere(runs),
 	},
 	{
 		title: "index of `linux/amd64` and `linux/arm64` (`wasmctl pack`)", name: "rootfs-index", command: app, index: true,
 		manifests: func(t *testing.T) []registry.Manifest {
-			return []registry.Manifest{rootFSImage(t, linuxHere), rootFSImage(t, otherLinux)}
+			return []registry.Manifest{rootFSImage(t, "rootfs-index", linuxHere), rootFSImage(t, "rootfs-index", otherLinux)}
 		},
-		ctr: everywhere, cri: everywhere,
+		ctr: everywhere(runs), cri: everywhere(runs),
 	},
 	{
 		title: "the same with a `wasip1/wasm` artifact in the index", name: "mixed-index", command: app, index: true,
 		manifests: func(t *testing.T) []registry.Manifest {
-			return []registry.Manifest{rootFSImage(t, linuxHere), artifact(t, wasmLayer, "app.wasm")}
+			return []registry.Manifest{rootFSImage(t, "mixed-index", linuxHere), artifact(t, wasmLayer, "app.wasm")}
 		},
-		ctr: everywhere, cri: everywhere,
+		ctr: everywhere(runs), cri: everywhere(runs),
 	},
 	{
 		title: "tar layers, compat annotation", name: "compat", command: app,
 		manifests: one(func(t *testing.T) registry.Manifest {
-			m := rootFSImage(t, linuxHere)
+			m := rootFSImage(t, "compat", linuxHere)
 			m.Annotations = map[string]string{"module.wasm.image/variant": "compat"}
 			return m
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: everywhere(runs), cri: everywhere(runs),
 	},
 	{
 		title: "tar layers, `wasi/wasm`", name: "rootfs-wasi", command: app,
-		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, "wasi/wasm") }),
-		ctr:       everywhere, cri: everywhere,
+		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, "rootfs-wasi", "wasi/wasm") }),
+		ctr:       everywhere(runs), cri: [4]string{runs, runs, runs, "snapshot"},
 	},
 	{
 		title: "tar layers, `wasip1/wasm`", name: "rootfs-wasip1", command: app,
-		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, "wasip1/wasm") }),
-		ctr:       everywhere, cri: everywhere,
+		manifests: one(func(t *testing.T) registry.Manifest { return rootFSImage(t, "rootfs-wasip1", "wasip1/wasm") }),
+		ctr:       everywhere(runs), cri: [4]string{runs, runs, runs, "snapshot"},
 	},
 	{
 		title: "index of `wasi/wasm` or `wasip1/wasm` alone, tar layers", name: "rootfs-wasm-index", command: app, index: true,
 		manifests: func(t *testing.T) []registry.Manifest {
-			return []registry.Manifest{rootFSImage(t, "wasip1/wasm"), rootFSImage(t, "wasi/wasm")}
+			return []registry.Manifest{rootFSImage(t, "rootfs-wasm-index", "wasip1/wasm"), rootFSImage(t, "rootfs-wasm-index", "wasi/wasm")}
 		},
-		ctr: everywhere, cri: everywhere,
+		ctr: [4]string{"platform", "platform", "platform, late", "platform, late"}, cri: everywhere("platform"),
 	},
 	{
 		title: "CNCF artifact (`application/wasm`)", name: "artifact", command: app,
 		manifests: one(func(t *testing.T) registry.Manifest { return artifact(t, wasmLayer, "app.wasm") }),
-		ctr:       everywhere, cri: everywhere,
+		ctr:       from17("1.6.20", "config"), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "CNCF artifact in an index, `wasip1/wasm`", name: "artifact-index", command: app, index: true,
 		manifests: one(func(t *testing.T) registry.Manifest { return artifact(t, wasmLayer, "app.wasm") }),
-		ctr:       everywhere, cri: everywhere,
+		ctr:       [4]string{"platform", "platform", "platform, late", "platform, late"}, cri: everywhere("platform"),
 	},
 	{
 		title: "artifact without a config (`oras push`)", name: "oras", command: app,
@@ -90,14 +129,14 @@ var shapes = []shape{
 				Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
 			}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", "config"), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "OCI config, module layer of runwasi, no `diff_ids`", name: "runwasi", command: app,
 		manifests: one(func(t *testing.T) registry.Manifest {
 			return registry.Manifest{Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, runwasiLayer, "probe-c", "")}}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", runs), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "the same with `diff_ids`", name: "runwasi-diffs", command: app,
@@ -105,14 +144,15 @@ var shapes = []shape{
 			layer := moduleLayer(t, runwasiLayer, "probe-c", "")
 			return registry.Manifest{Config: config("wasip1/wasm", layer), Layers: []registry.Blob{layer}}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: [4]string{"diffs, 1.6", "diffs, pull", "diffs, start", "diffs, start"},
+		cri: [4]string{"diffs, 1.6", "diffs, pull", "diffs, create", "diffs, create"},
 	},
 	{
 		title: "OCI config, layer `application/vnd.w3c.wasm.module.v1+wasm`", name: "w3c", command: app,
 		manifests: one(func(t *testing.T) registry.Manifest {
 			return registry.Manifest{Config: config("wasi/wasm"), Layers: []registry.Blob{moduleLayer(t, w3cLayer, "probe-c", "")}}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", runs), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "wasm-to-oci (`application/vnd.wasm.content.layer.v1+wasm`)", name: "wasm-to-oci", command: app,
@@ -122,7 +162,7 @@ var shapes = []shape{
 				Layers: []registry.Blob{moduleLayer(t, wasmToOCILayer, "probe-c", "")},
 			}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", "config"), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "several modules in one artifact", name: "several", command: app,
@@ -130,7 +170,7 @@ var shapes = []shape{
 			layers := []registry.Blob{moduleLayer(t, wasmLayer, "hello-c", "hello.wasm"), moduleLayer(t, wasmLayer, "probe-c", "app.wasm")}
 			return registry.Manifest{Config: artifactConfig(layers...), Layers: layers}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", "config"), cri: from17("1.6.20", runs),
 	},
 	{
 		title: "tar layers, `linux/<arch>`, and a module layer", name: "hybrid", command: app,
@@ -141,7 +181,7 @@ var shapes = []shape{
 				Layers: []registry.Blob{files, moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
 			}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", runs), cri: everywhere(runs),
 	},
 	{
 		title: "module labelled as a tar layer", name: "mislabelled", command: app,
@@ -149,7 +189,7 @@ var shapes = []shape{
 			layer := moduleLayer(t, tarLayer, "probe-c", "app.wasm")
 			return registry.Manifest{Config: config(linuxHere, layer), Layers: []registry.Blob{layer}}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: everywhere("tar"), cri: everywhere("tar"),
 	},
 	{
 		title: "Spin application", name: "spin", command: app,
@@ -159,7 +199,7 @@ var shapes = []shape{
 				Layers: []registry.Blob{moduleLayer(t, wasmToOCILayer, "probe-c", "")},
 			}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", "config"), cri: from17("1.6.20", "spin"),
 	},
 	{
 		title: "WASI 0.2 component", name: "component", command: app,
@@ -167,6 +207,6 @@ var shapes = []shape{
 			layer := registry.Blob{MediaType: wasmLayer, Content: componentHeader}
 			return registry.Manifest{Config: config("wasip2/wasm"), Layers: []registry.Blob{layer}}
 		}),
-		ctr: everywhere, cri: everywhere,
+		ctr: from17("1.6.20", "component"), cri: from17("1.6.20", "component"),
 	},
 }

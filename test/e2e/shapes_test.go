@@ -114,16 +114,11 @@ func moduleLayer(t *testing.T, mediaType, guest, name string) registry.Blob {
 	return b
 }
 
-// appLayer is the layer of a root file system with the guest as /app.wasm.
-func appLayer(t *testing.T) registry.Blob {
+// rootFSImage is an image for a platform with the guest as /app.wasm. Of each name
+// it has another layer: the snapshot of one would do for all.
+func rootFSImage(t *testing.T, name, platform string) registry.Manifest {
 	t.Helper()
-	return rootFS("app.wasm", string(guestBinary(t, "probe-c")))
-}
-
-// rootFSImage is an image of such a layer for a platform.
-func rootFSImage(t *testing.T, platform string) registry.Manifest {
-	t.Helper()
-	layer := appLayer(t)
+	layer := rootFS("app.wasm", string(guestBinary(t, "probe-c")), "name", name)
 	return registry.Manifest{Config: config(platform, layer), Layers: []registry.Blob{layer}, Platform: platform}
 }
 
