@@ -27,7 +27,7 @@ var refusals = map[string]refusal{
 	},
 	"platform, late": {
 		"start", "no match for platform in manifest",
-		"as before; this `ctr` does not say so when it pulls",
+		"the same; these versions of `ctr` pull the index alone and say nothing",
 	},
 	"snapshot": {
 		"create", "parent snapshot",
@@ -45,9 +45,9 @@ var refusals = map[string]refusal{
 		"pull", "mismatched image rootfs and manifest layers",
 		"leave `diff_ids` of the config empty: a module is not unpacked",
 	},
-	"diffs, start":  {"start", "mismatched image rootfs and manifest layers", "as before"},
-	"diffs, 1.6":    {"pull", "no processor for media-type", "as before"},
-	"diffs, create": {"create", "parent snapshot", "as before"},
+	"diffs, start":  {"start", "mismatched image rootfs and manifest layers", "leave `diff_ids` of the config empty"},
+	"diffs, 1.6":    {"pull", "no processor for media-type", "leave `diff_ids` of the config empty, and use a newer containerd"},
+	"diffs, create": {"create", "parent snapshot", "leave `diff_ids` of the config empty"},
 	"tar": {
 		"pull", "invalid tar header",
 		"push the layer as `application/wasm`",
