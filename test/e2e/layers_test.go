@@ -153,6 +153,26 @@ func TestExecOfAnotherModuleOfTheImage(t *testing.T) {
 	})
 }
 
+func TestPodOfAnArtifactHasToSetACommand(t *testing.T) {
+	onKubelet(t, func(t *testing.T, k *kubelet) {
+		r := startRegistry(t)
+		if err := r.WriteHosts(k.h.Hosts()); err != nil {
+			t.Fatal(err)
+		}
+		ref, err := r.Push(t.Context(), "artifact:1", false, artifact(t, wasmLayer, "app.wasm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := k.pod(t)
+		if at, message, _ := p.runImage(t, ref, nil); at != "create" || !strings.Contains(message, "no command specified") {
+			t.Errorf("without a command: at %q: %s", at, message)
+		}
+		if at, message, _ := p.runImage(t, ref, app[:1]); at != "" {
+			t.Errorf("with a command: at %q: %s", at, message)
+		}
+	})
+}
+
 // Two images with one config are one image to CRI. What was asked for runs, or
 // nothing.
 func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
