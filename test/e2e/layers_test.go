@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,39 @@ func TestModuleOfALayerIsReadOnce(t *testing.T) {
 		third, err := os.Stat(kept[0])
 		if err != nil || os.SameFile(first, third) || third.Size() != first.Size() {
 			t.Errorf("the changed file is still there: %v", err)
+		}
+	})
+}
+
+// A cache that cannot be used, or is too small, costs time and nothing else.
+func TestModuleOfALayerRunsWithoutACache(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "uncached", registry.Manifest{
+			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+		})
+		dir := t.TempDir()
+		file := filepath.Join(dir, "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		small := filepath.Join(dir, "small")
+		for name, options := range map[string]string{
+			"unusable":  fmt.Sprintf("CacheDir = %q\n", filepath.Join(file, "cache")),
+			"too small": fmt.Sprintf("CacheDir = %q\nCacheSize = \"1\"\n", small),
+		} {
+			config := filepath.Join(dir, "options.toml")
+			if err := os.WriteFile(config, []byte(options), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Log(name)
+			got := h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, "--runtime-config-path", config, ref, h.NewID("uncached"), "app.wasm", "hello")
+			want(t, got, 0, "hello from probe-c\n", "")
+		}
+		if left, err := os.ReadDir(small); err != nil || len(left) > 0 {
+			t.Errorf("left in the cache that is too small: %v, %v", left, err)
+		}
+		if r := h.Ctr(t.Context(), "leases", "ls", "-q"); r.Code != 0 || r.Stdout != "" {
+			t.Errorf("leases: %+v", r)
 		}
 	})
 }
