@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/registry"
@@ -180,6 +182,56 @@ func TestExecOfAnotherModuleOfTheImage(t *testing.T) {
 		}
 		if r := h.Ctr(t.Context(), "tasks", "rm", "-f", id); r.Code != 0 && !strings.Contains(r.Stderr, "exit status") {
 			t.Log(r.Stderr) // its exit code is the guest's
+		}
+		if r := h.Ctr(t.Context(), "containers", "rm", id); r.Code != 0 {
+			t.Error(r.Stderr)
+		}
+	})
+}
+
+// That ctr reads no other configs than OCI's is a limit of ctr, not of containerd.
+func TestClientWithASpecOfItsOwnRunsAnArtifact(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "artifact", artifact(t, wasmLayer, "app.wasm"))
+		c := &container{h: h, client: h.connect(t)}
+		img, err := c.client.GetImage(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := h.NewID("artifact")
+		c.Container, err = c.client.NewContainer(t.Context(), id,
+			client.WithImage(img),
+			client.WithNewSnapshot(id, img),
+			client.WithNewSpec(oci.WithProcessArgs("/app.wasm", "args")),
+			client.WithRuntime(wasm, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, exit := c.start(t)
+		if n := code(t, exit); n != 0 {
+			t.Errorf("exit code %d", n)
+		}
+		c.remove(t, task)
+		if got := c.stdout.String(); got != "0=/app.wasm\n1=args\n" {
+			t.Errorf("output %q", got)
+		}
+	})
+}
+
+func TestImageThatIsGoneIsNamed(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "gone", registry.Manifest{
+			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+		})
+		id := h.NewID("gone")
+		if r := h.Ctr(t.Context(), "containers", "create", "--runtime", wasm, ref, id, "app.wasm"); r.Code != 0 {
+			t.Fatal(r.Stderr)
+		}
+		if r := h.Ctr(t.Context(), "images", "rm", "--sync", ref); r.Code != 0 {
+			t.Fatal(r.Stderr)
+		}
+		if r := h.Ctr(t.Context(), "tasks", "start", id); r.Code == 0 || !strings.Contains(r.Stderr, "image "+ref+" of the container is not known to containerd any more; pull it again") {
+			t.Errorf("%+v", r)
 		}
 		if r := h.Ctr(t.Context(), "containers", "rm", id); r.Code != 0 {
 			t.Error(r.Stderr)
