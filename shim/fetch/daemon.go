@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -107,19 +106,16 @@ func newImage(i *imagesapi.Image) *image {
 
 // layer finds the module and makes it a file.
 func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
-	img, err := d.imageOf(ctx, r.ID)
-	if img == nil {
-		return nil, err
-	}
-	read, err := layers.Read(ctx, d.content, img.target)
-	if err != nil {
-		return nil, about(img, err)
-	}
-	if len(read.Modules) == 0 {
+	img, read, err := d.read(ctx, r.ID)
+	// A native program may come from a mount or a hook, whatever became of the
+	// image.
+	if isNotFound(err) && !r.Wanted || err == nil && (read == nil || len(read.Modules) == 0) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
 	module, reading, err := read.Choose(r.Readings...)
-	// The root file system may get the file from a mount or a hook.
 	if read.RootFS && !r.Wanted && (err != nil || module.Name == "") {
 		return nil, nil
 	}
@@ -133,13 +129,31 @@ func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
 	if layer.Name == "" {
 		layer.Name = fmt.Sprintf("layer %.19s", module.Digest)
 	}
-	if n, err := hex.Decode(layer.Digest[:], []byte(module.Digest.Encoded())); err != nil || n != len(layer.Digest) {
-		return nil, control.Errorf(control.InvalidArgument, "%s has the digest %s, which is no SHA-256; push the image again", module, module.Digest)
+	if layer.Digest, err = module.SHA256(); err != nil {
+		return nil, about(img, err)
 	}
 	if layer.File, err = d.file(ctx, r, module, layer.Digest); err != nil {
 		return nil, about(img, err)
 	}
 	return layer, nil
+}
+
+// read returns the image of a container and its layers; nil when it has none.
+func (d *daemon) read(ctx context.Context, id string) (*image, *layers.Image, error) {
+	img, err := d.imageOf(ctx, id)
+	if img == nil {
+		return nil, nil, err
+	}
+	read, err := layers.Read(ctx, d.content, img.target)
+	if err != nil {
+		return nil, nil, about(img, err)
+	}
+	return img, read, nil
+}
+
+func isNotFound(err error) bool {
+	e, ok := errors.AsType[*control.Error](err)
+	return ok && e.Class == control.NotFound
 }
 
 // about says of which image a sentence speaks.
