@@ -98,6 +98,9 @@ func (p *Poller) Ready(d *Descriptor, write bool) (ready, hangup bool) {
 
 // poll returns how many descriptors are ready.
 func (p *Poller) poll(deadline int64) (int, unix.Errno) {
+	if n, e := kernel.PpollNow(p.fds); n != 0 || e != 0 && e != unix.EINTR || deadline == 0 {
+		return n, e
+	}
 	for {
 		var timeout *unix.Timespec
 		var ts unix.Timespec
