@@ -98,7 +98,8 @@ func (p *Poller) Ready(d *Descriptor, write bool) (ready, hangup bool) {
 
 // poll returns how many descriptors are ready.
 func (p *Poller) poll(deadline int64) (int, unix.Errno) {
-	if n, e := kernel.PpollNow(p.fds); n != 0 || e != 0 && e != unix.EINTR || deadline == 0 {
+	brief := unix.NsecToTimespec(min(max(deadline-p.clock.Monotonic(), 0), 4e6))
+	if n, e := kernel.PpollBriefly(p.fds, &brief); e != unix.EINTR && (e != 0 || n > 0) {
 		return n, e
 	}
 	for {

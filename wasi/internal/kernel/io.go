@@ -93,10 +93,10 @@ func Ppoll(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
 	return int(n), e
 }
 
-// PpollNow is Ppoll that does not wait.
-func PpollNow(fds []unix.PollFd) (int, unix.Errno) {
-	var none unix.Timespec
-	n, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(&none)), 0, 0, 0)
+// PpollBriefly is Ppoll for so short a time that the Go scheduler need not know:
+// what waits without its knowledge for 10 ms is sent a signal.
+func PpollBriefly(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
 	return int(n), e
 }
 
