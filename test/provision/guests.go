@@ -25,7 +25,8 @@ type guestSource struct {
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
 // hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
-// probe-rust, applets, blocks, reactor, server, sockets, or the base name of a .wat file in test/guests.
+// probe-rust, applets, blocks, mio-rust, reactor, server, sockets,
+// stream, or the base name of a .wat file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -77,6 +78,8 @@ func (s *Store) guestSources() map[string]guestSource {
 		"probe-rust": rustSource("test/guests/probe-rust"),
 		"sockets":    cSource("test/guests/sockets.c", "-O2"),
 		"applets":    cSource("test/guests/applets.c", "-O2", "-s"),
+		"mio-rust":   registryRustSource("test/guests/mio-rust"),
+		"stream":     cSource("test/guests/stream.c", "-O2", "-s"),
 		"server":     cSource("test/guests/server.c", "-O2", "-s"),
 		"blocks":     cSource("test/guests/blocks.c", "-O2", "-s"),
 		"reactor":    cSource("test/guests/reactor.c", "-O2", "-mexec-model=reactor"),
