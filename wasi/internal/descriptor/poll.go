@@ -19,7 +19,8 @@ const Never = math.MaxInt64
 //     having tried to, gets the repeated answer with a delay: what polls every
 //     connection for reading and writing in every round, as the WasmEdge fork of
 //     mio does, would otherwise spin as long as it has one idle connection.
-//     Reading, deadlines and first answers are never delayed.
+//     Reading, deadlines and first answers are never delayed, and the first answer
+//     after something was received or sent is a first one again.
 type Poller struct {
 	// Eager switches that delay off.
 	Eager bool
@@ -117,11 +118,11 @@ func (p *Poller) poll(deadline int64) (int, unix.Errno) {
 }
 
 // Delays of a repeated answer: none for the first, then doubling from the one to
-// the other, in ns. At most ten answers a second need no processor worth
-// mentioning.
+// the other, in ns. Each answer costs 1 ms of a processor, most of it in the Go
+// scheduler's monitor, which looks around for a while whenever something runs.
 const (
 	minDelay = 1e6
-	maxDelay = 100e6
+	maxDelay = 1000e6
 )
 
 // patience is how long to wait for something better when all n descriptors that
@@ -139,7 +140,7 @@ func (p *Poller) patience(n int) int64 {
 		if p.fds[i].Revents != unix.POLLOUT || d.writes < 2 || !d.IsSocket() {
 			return 0
 		}
-		shortest = min(shortest, minDelay<<min(d.writes-2, 7))
+		shortest = min(shortest, minDelay<<min(d.writes-2, 10))
 		if n--; n == 0 {
 			break
 		}

@@ -156,6 +156,7 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 			kernel.Wait(d.fd, unix.POLLIN)
 			continue
 		}
+		d.received(n)
 		if from != nil && e == 0 {
 			from.decode(&s)
 			if from.Size == 0 {
@@ -170,10 +171,18 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 func (d *Descriptor) recv(v *unix.Iovec, flags int) (int, unix.Errno) {
 	for {
 		n, e := kernel.Recv(d.fd, v, flags|d.now(), d.flags&unix.O_NONBLOCK == 0)
+		d.received(n)
 		if e != unix.EAGAIN || !d.inherited || d.flags&unix.O_NONBLOCK != 0 {
 			return n, e
 		}
 		kernel.Wait(d.fd, unix.POLLIN)
+	}
+}
+
+// received notes that the guest may have something to answer.
+func (d *Descriptor) received(n int) {
+	if n > 0 {
+		d.writes = 0
 	}
 }
 
