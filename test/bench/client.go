@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -41,12 +44,12 @@ func (s *served) add(figures []*figure, contender int) {
 }
 
 // measureServer runs the client, which start starts, against the server in a task.
-func measureServer(ctx context.Context, task client.Task, cmd *exec.Cmd, run func(*exec.Cmd) ([]byte, error)) (*served, error) {
+func measureServer(ctx context.Context, task client.Task, cmd *exec.Cmd, start func(*exec.Cmd) error) (*served, error) {
 	before, err := processorTime(ctx, task)
 	if err != nil {
 		return nil, err
 	}
-	out, err := run(cmd)
+	out, err := runClient(cmd, start)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", cmd.Args, err)
 	}
@@ -62,6 +65,21 @@ func measureServer(ctx context.Context, task client.Task, cmd *exec.Cmd, run fun
 		rate: count / elapsed * 1e9, median: median / 1e3, p99: p99 / 1e3,
 		cpuPerRequest: float64((after - before).Microseconds()) / count,
 	}, nil
+}
+
+// runClient returns what the client prints. It gets the greatest weight, as the
+// servers do; without a session of its own it would share that of its caller.
+func runClient(cmd *exec.Cmd, start func(*exec.Cmd) error) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := start(cmd); err != nil {
+		return nil, err
+	}
+	// Kernels without groups by session have no such file.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("-20"), 0)
+	err := cmd.Wait()
+	return out.Bytes(), err
 }
 
 // processorTime is what the task's cgroup has used.

@@ -61,15 +61,7 @@ func measureOrders(ctx context.Context, b *bench, rounds int) (all []*figure, er
 					return nil, err
 				}
 				cmd := exec.CommandContext(ctx, load, orders.ServiceIP, strconv.Itoa(s.Port), strconv.Itoa(connections), "1000", "http", request)
-				v, err := measureServer(ctx, s.Task, cmd, func(cmd *exec.Cmd) ([]byte, error) {
-					var out bytes.Buffer
-					cmd.Stdout, cmd.Stderr = &out, os.Stderr
-					err := stage.Outside.Start(cmd)
-					if err == nil {
-						err = cmd.Wait()
-					}
-					return out.Bytes(), err
-				})
+				v, err := measureServer(ctx, s.Task, cmd, stage.Outside.Start)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %s: %w", c.name, contenders[i].name, err)
 				}

@@ -73,7 +73,7 @@ func roundsOfServer(ctx context.Context, d *daemon.Daemon, verb string, load []s
 	for round := range rounds + 1 { // the first warms up
 		for i, c := range contenders {
 			args := append([]string{"127.0.0.1", ports[i], strconv.Itoa(connections), "500"}, load[1:]...)
-			s, err := measureServer(ctx, servers[i].task, exec.CommandContext(ctx, load[0], args...), (*exec.Cmd).Output)
+			s, err := measureServer(ctx, servers[i].task, exec.CommandContext(ctx, load[0], args...), (*exec.Cmd).Start)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
