@@ -61,7 +61,7 @@ type Config struct {
 // Outbound cannot be understood.
 func New(c Config, table *descriptor.Table) (*Host, error) {
 	h := &Host{Descriptors: table, args: newVectors(c.Args), environ: newVectors(c.Environ), clock: descriptor.NewClock()}
-	h.resolver = resolver.Resolver{Hosts: "/etc/hosts", Conf: "/etc/resolv.conf", Port: 53}
+	h.resolver = resolver.OfContainer()
 	h.poller = descriptor.NewPoller(&h.clock)
 	h.poller.Eager = c.EagerWrites
 	if c.Outbound != nil {
