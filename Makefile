@@ -15,7 +15,8 @@ demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
 
 orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-language go" for the one in Go
-	go run ./test/cmd/orders -bin $(BIN) $(ORDERS)
+	go build -o $(BIN)/test/ ./test/cmd/orders
+	$(BIN)/test/orders -bin $(BIN) $(ORDERS)
 
 test: build ## run every test: lint, unit, fuzz targets and end to end
 	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e

@@ -1,13 +1,17 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -78,37 +82,68 @@ func TestAGuestThatWaitsInACallEndsBySignals(t *testing.T) {
 	})
 }
 
-// serveNames is a name server on an address of the loopback of its own. Without
-// names it never answers.
+// serveNames is a name server on an address of the loopback of its own, over UDP
+// and TCP. Without names it never answers.
 func serveNames(t *testing.T, names map[string]string) (address string) {
 	t.Helper()
-	var server net.PacketConn
-	for i := 1; server == nil; i++ {
+	var udp net.PacketConn
+	var tcp net.Listener
+	for i := 1; tcp == nil; i++ {
 		address = fmt.Sprintf("127.53.%d.%d", os.Getpid()%250, i)
 		var err error
-		if server, err = net.ListenPacket("udp", address+":53"); err != nil && (i == 100 || !errors.Is(err, syscall.EADDRINUSE)) {
+		if udp, err = net.ListenPacket("udp", address+":53"); err == nil {
+			if tcp, err = net.Listen("tcp", address+":53"); err != nil {
+				udp.Close()
+			}
+		}
+		if err != nil && (i == 100 || !errors.Is(err, syscall.EADDRINUSE)) {
 			t.Fatal(err)
 		}
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		buf := make([]byte, 512)
 		for {
-			n, from, err := server.ReadFrom(buf)
+			n, from, err := udp.ReadFrom(buf)
 			if err != nil {
 				return
 			}
 			if answer := answerOf(buf[:n], names); answer != nil {
-				_, _ = server.WriteTo(answer, from)
+				_, _ = udp.WriteTo(answer, from)
 			}
 		}
-	}()
+	})
+	serving.Go(func() {
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			answerOverTCP(c, names)
+		}
+	})
 	t.Cleanup(func() {
-		server.Close()
-		<-done
+		udp.Close()
+		tcp.Close()
+		serving.Wait()
 	})
 	return address
+}
+
+// answerOverTCP answers one question, which has its length before it.
+func answerOverTCP(c net.Conn, names map[string]string) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	var size [2]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return
+	}
+	question := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(c, question); err != nil {
+		return
+	}
+	answer := answerOf(question, names)
+	_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
 }
 
 func answerOf(question []byte, names map[string]string) []byte {
