@@ -15,8 +15,8 @@ demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
 
 orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-language go" for the one in Go
-	go build -o $(BIN)/test/ ./test/cmd/orders
-	$(BIN)/test/orders -bin $(BIN) $(ORDERS)
+	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
+	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
 test: build ## run every test: lint, unit, fuzz targets and end to end
 	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e
@@ -56,7 +56,7 @@ bench: build ## measure against runc
 	go run ./test/bench -bin $(BIN)
 
 clean: ## remove bin/ and what killed tests left; the cache of test tools stays
-	rm -rf $(BIN)
+	rm -rf $(BIN) $(BIN).test
 	go run ./test/cmd/sweep
 
 help: ## show this list

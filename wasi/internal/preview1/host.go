@@ -66,6 +66,9 @@ func New(c Config, table *descriptor.Table) (*Host, error) {
 	h.poller.Eager = c.EagerWrites
 	if c.Outbound != nil {
 		var err error
+		// The guest may be able to write to the files. Its lookups, which the host
+		// makes for it, must not go to servers that the rules do not know.
+		h.resolver = *h.resolver.Frozen()
 		if h.outbound, err = outbound.Parse(c.Outbound, &h.resolver); err != nil {
 			return nil, err
 		}
