@@ -69,7 +69,7 @@ func TestAGuestThatWaitsInACallEndsBySignals(t *testing.T) {
 	server := serveNames(t, nil) // hears, and never answers
 	files := resolverFiles(t, "", "nameserver "+server+"\n")
 	onNewestDaemon(t, func(t *testing.T, h *host) {
-		for _, call := range []string{"accept", "recv", "poll", "send", "getaddrinfo"} {
+		for _, call := range []string{"accept", "connect", "recv", "poll", "send", "getaddrinfo"} {
 			c := h.newContainerOf(t, "sockets", []string{"block", call}, files)
 			task, exit := c.start(t)
 			within(t, "the guest runs", func() bool { return c.stdout.String() == "blocks\n" })

@@ -431,7 +431,13 @@ static void block(const char *in) {
 	fflush(stdout);
 	if (!strcmp(in, "accept"))
 		accept_v1(listener(&port), &fd);
-	else if (!strcmp(in, "recv"))
+	else if (!strcmp(in, "connect")) {
+		/* To a listener whose queue is full: it does not answer any more. */
+		int l = listener(&port);
+		OK(sock_listen(l, 0));
+		for (;;)
+			connect_to(port);
+	} else if (!strcmp(in, "recv"))
 		receive(c, buf, 4);
 	else if (!strcmp(in, "poll"))
 		poll_for((__wasi_subscription_t[]){READ(c, 1)}, 1, ev);
