@@ -50,9 +50,38 @@ func TestNamesAreResolvedAsInTheContainer(t *testing.T) {
 	})
 }
 
+// A guest may be able to write to resolv.conf, but its rules for outbound
+// connections hold for what its host asks in its name.
+func TestAGuestUnderRulesCannotChooseANameServer(t *testing.T) {
+	right, other := serveNames(t, map[string]string{}), serveNames(t, map[string]string{"secret.example.": "198.51.100.9"})
+	onNewestDaemon(t, func(t *testing.T, h *host) {
+		for want, spec := range map[string]oci.SpecOpts{
+			"asks it\n":        annotated(),
+			"asks as before\n": annotated("allow-outbound", "none"),
+		} {
+			files := resolverFilesAs(t, "rw", "", "nameserver "+right+"\n")
+			c := h.newContainerOf(t, "sockets", []string{"other-server", other, "secret.example"}, files, spec)
+			task, exit := c.start(t)
+			if got := code(t, exit); got != 0 {
+				t.Errorf("exit code %d: %s", got, c.stderr.String())
+			}
+			c.remove(t, task)
+			if out := c.stdout.String(); out != want {
+				t.Errorf("it %s", out)
+			}
+		}
+	})
+}
+
 // resolverFiles puts a container into the host's network, with files of its own
 // to resolve names by.
 func resolverFiles(t *testing.T, hosts, conf string) oci.SpecOpts {
+	t.Helper()
+	return resolverFilesAs(t, "ro", hosts, conf)
+}
+
+// resolverFilesAs does so with the mount option ro or rw.
+func resolverFilesAs(t *testing.T, access, hosts, conf string) oci.SpecOpts {
 	t.Helper()
 	var mounts []specs.Mount
 	for name, text := range map[string]string{"hosts": hosts, "resolv.conf": conf} {
@@ -60,7 +89,7 @@ func resolverFiles(t *testing.T, hosts, conf string) oci.SpecOpts {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		mounts = append(mounts, specs.Mount{Type: "bind", Source: file, Destination: "/etc/" + name, Options: []string{"rbind", "ro"}})
+		mounts = append(mounts, specs.Mount{Type: "bind", Source: file, Destination: "/etc/" + name, Options: []string{"rbind", access}})
 	}
 	return oci.Compose(oci.WithHostNamespace(specs.NetworkNamespace), oci.WithMounts(mounts))
 }
