@@ -5,11 +5,16 @@ BIN     := $(CURDIR)/bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
+# containerd's generated API brings gRPC and HTTP with it unless this tag is set;
+# the shim speaks ttrpc alone.
+SHIM_TAGS := no_grpc
+
 .DEFAULT_GOAL := help
 .PHONY: build demo orders test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ $(filter-out %/containerd-shim-wasm-v1/,$(wildcard ./cmd/*/))
 
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
