@@ -29,7 +29,8 @@ type Poller struct {
 	fds   []unix.PollFd
 	descs []*Descriptor
 	// number is that of the poll, so that descriptors know whether they are part.
-	number uint32
+	// It begins with 1, and 32 bits would be 0 again after some hours.
+	number uint64
 	// instant tells that something is ready that the kernel does not know of.
 	instant bool
 }
@@ -97,10 +98,18 @@ func (p *Poller) Ready(d *Descriptor, write bool) (ready, hangup bool) {
 	return hangup || got&(event|unix.POLLERR|unix.POLLNVAL) != 0, hangup
 }
 
+// briefWait is how long a wait may take without the Go scheduler's knowledge, in
+// ns. A busy server hardly ever waits longer, and what its scheduler does about
+// a thread that waits costs more than the wait: it looks at it every 20 µs, and
+// takes its processor away.
+const briefWait = 4e6
+
 // poll returns how many descriptors are ready.
 func (p *Poller) poll(deadline int64) (int, unix.Errno) {
-	brief := unix.NsecToTimespec(min(max(deadline-p.clock.Monotonic(), 0), 4e6))
-	if n, e := kernel.PpollBriefly(p.fds, &brief); e != unix.EINTR && (e != 0 || n > 0) {
+	wait := max(deadline-p.clock.Monotonic(), 0)
+	brief := unix.NsecToTimespec(min(wait, briefWait))
+	n, e := kernel.PpollBriefly(p.fds, &brief)
+	if e != unix.EINTR && (e != 0 || n > 0 || wait <= briefWait) {
 		return n, e
 	}
 	for {

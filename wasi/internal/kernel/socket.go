@@ -69,7 +69,10 @@ func Shutdown(fd, how int) unix.Errno {
 }
 
 // Recv is recv(2) into one vector, without the copies that the kernel makes of
-// a message's header and vectors: at small sizes those are a tenth of the call.
+// a message's header and vectors. Whether it may wait is the caller's to know: the
+// Go scheduler is told only then, because otherwise its monitor takes calls that
+// are interrupted by other processes for long ones and moves the guest between
+// threads.
 func Recv(fd int, v *unix.Iovec, flags int, waits bool) (int, unix.Errno) {
 	for {
 		n, e := call(waits, unix.SYS_RECVFROM, fd, v, uintptr(flags))
@@ -83,7 +86,7 @@ func Recv(fd int, v *unix.Iovec, flags int, waits bool) (int, unix.Errno) {
 	}
 }
 
-// Send is send(2) of one vector, as Recv, and never raises SIGPIPE.
+// Send is send(2) of one vector, as Recv; it never raises SIGPIPE.
 func Send(fd int, v *unix.Iovec, flags int, waits bool) (int, unix.Errno) {
 	for {
 		n, e := call(waits, unix.SYS_SENDTO, fd, v, uintptr(flags|unix.MSG_NOSIGNAL))
@@ -154,13 +157,13 @@ func message(v []unix.Iovec) unix.Msghdr {
 // Getsockopt reads an option into b and returns its size.
 func Getsockopt(fd, level, option int, b []byte) (int, unix.Errno) {
 	n := uint32(len(b))
-	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), pointer(b), uintptr(unsafe.Pointer(&n)), 0)
+	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(pointer(b)), uintptr(unsafe.Pointer(&n)), 0)
 	return int(n), e
 }
 
 // Setsockopt sets an option.
 func Setsockopt(fd, level, option int, b []byte) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), pointer(b), uintptr(len(b)), 0)
+	_, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(pointer(b)), uintptr(len(b)), 0)
 	return e
 }
 
