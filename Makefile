@@ -57,8 +57,8 @@ client-suite: build ## run containerd's own client tests with runc and with the 
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
 
-bench: build ## measure against runc
-	go run ./test/bench -bin $(BIN)
+bench: build ## measure against native programs in runc; BENCH="-run server -rounds 5 -out DIR"
+	go run ./test/bench -bin $(BIN) $(BENCH)
 
 clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	rm -rf $(BIN) $(BIN).test

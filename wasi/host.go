@@ -54,7 +54,7 @@ type Config struct {
 	DNSServer bool
 	// EagerWrites tells every poll at once that a socket can be written to, even
 	// a guest that was told before and did not write. By default such repeated
-	// answers come with growing delays of at most 100 ms, because guests of
+	// answers come with growing delays of at most a second, because guests of
 	// WasmEdge's older libraries would otherwise never sleep.
 	EagerWrites bool
 }
