@@ -39,7 +39,7 @@ fuzz: ## run the fuzz targets; FUZZTIME=30m, TARGETS=REGEXP, PARALLEL=N processe
 gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
 	go run ./test/suite -bin $(BIN) gostd
 
-e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select
+e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select, E2E_STREAM=full for 1 GiB
 	go run ./test/suite -bin $(BIN) e2e
 
 faults: build ## break everything at every moment, on every containerd (an hour)

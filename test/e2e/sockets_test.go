@@ -33,6 +33,17 @@ func TestSocketsAreAsGuestsOfWasmEdgeExpect(t *testing.T) {
 	})
 }
 
+func TestAGuestThatLeaksConnectionsHitsItsLimit(t *testing.T) {
+	onNewestDaemon(t, func(t *testing.T, h *host) {
+		for _, flags := range [][]string{{"--rlimit-nofile", "64"}, {"--annotation", "io.containerd.wasm.v1/max-files=64"}} {
+			r := h.run(t, ctrRun{image: "sockets", flags: flags, args: []string{"/sockets.wasm", "limit"}})
+			if r.Code != 0 || r.Stdout != "ok\n" {
+				t.Errorf("with %v: %+v", flags, r)
+			}
+		}
+	})
+}
+
 func TestNamesAreResolvedAsInTheContainer(t *testing.T) {
 	server := serveNames(t, map[string]string{"db.shop.example.": "198.51.100.9"})
 	files := resolverFiles(t, "127.0.0.1 localhost\n192.0.2.7 known.example\n",

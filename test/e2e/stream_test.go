@@ -48,48 +48,11 @@ func TestNoByteOfALongStreamIsLost(t *testing.T) {
 					c := h.newContainerOf(t, "stream", []string{target, call, strconv.FormatInt(size, 10), p.port()},
 						oci.WithHostNamespace(specs.NetworkNamespace),
 						oci.WithMounts([]specs.Mount{{Type: "bind", Source: dir, Destination: "/data", Options: []string{"bind"}}}))
-					printed := &c.stderr
-					guestSends := call == "write" || strings.HasPrefix(call, "send")
 					var got string
-					switch {
-					case target == "file":
-						c.pipe(t, nil, io.Discard)
-						if guestSends {
-							f, err := os.Open(file)
-							if err != nil {
-								t.Fatal(err)
-							}
-							defer f.Close()
-							got = hashOf(t, f, size)
-						}
-					case target == "stdio" && guestSends:
-						r, w := io.Pipe()
-						hash := make(chan string, 1)
-						go func() { hash <- p.hash(r) }()
-						c.pipe(t, nil, w)
-						w.Close()
-						got = <-hash
-					case target == "stdio":
-						c.pipe(t, p.numbers(), io.Discard)
-					case guestSends:
-						hash := make(chan string, 1)
-						go func() { hash <- p.receive() }()
-						c.pipe(t, nil, io.Discard)
-						got = <-hash
-					default:
-						sent := make(chan error, 1)
-						go func() { sent <- p.send() }()
-						c.pipe(t, nil, io.Discard)
-						if err := <-sent; err != nil {
-							t.Error(err)
-						}
-					}
-					if guestSends {
-						if moved := fmt.Sprintf("%d ", size); !strings.HasPrefix(printed.String(), moved) {
-							t.Errorf("the guest says %q", printed)
-						}
+					if call == "write" || strings.HasPrefix(call, "send") {
+						got = c.sends(t, target, p, file)
 					} else {
-						got = strings.TrimSpace(printed.String())
+						got = c.receives(t, target, p)
 					}
 					if got != want {
 						t.Errorf("got %q, want %q", got, want)
@@ -98,6 +61,56 @@ func TestNoByteOfALongStreamIsLost(t *testing.T) {
 			}
 		}
 	})
+}
+
+// sends runs a guest that sends, and returns the number of bytes and the hash of
+// what has arrived.
+func (c *container) sends(t *testing.T, target string, p *peer, file string) (arrived string) {
+	t.Helper()
+	hashes := make(chan string, 1)
+	switch target {
+	case "file":
+		c.pipe(t, nil, io.Discard)
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		arrived = hashOf(t, f, p.size)
+	case "stdio":
+		r, w := io.Pipe()
+		go func() { hashes <- p.hash(r) }()
+		c.pipe(t, nil, w)
+		w.Close()
+		arrived = <-hashes
+	default:
+		go func() { hashes <- p.receive() }()
+		c.pipe(t, nil, io.Discard)
+		arrived = <-hashes
+	}
+	if moved := fmt.Sprintf("%d ", p.size); !strings.HasPrefix(c.stderr.String(), moved) {
+		t.Errorf("the guest says %q", c.stderr.String())
+	}
+	return arrived
+}
+
+// receives runs a guest that receives, and returns what it says has arrived.
+func (c *container) receives(t *testing.T, target string, p *peer) (arrived string) {
+	t.Helper()
+	switch target {
+	case "file":
+		c.pipe(t, nil, io.Discard)
+	case "stdio":
+		c.pipe(t, p.numbers(), io.Discard)
+	default:
+		sent := make(chan error, 1)
+		go func() { sent <- p.send() }()
+		c.pipe(t, nil, io.Discard)
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	}
+	return strings.TrimSpace(c.stderr.String())
 }
 
 // pipe runs the guest to its end between two streams.
@@ -142,9 +155,10 @@ func (p *peer) port() string {
 	return port
 }
 
-// accept takes the guest's connection, with small buffers, so that the guest's
-// calls are short ones.
+// accept takes the guest's connection, the only one, with small buffers, so that
+// the guest's calls are short ones.
 func (p *peer) accept() (net.Conn, error) {
+	defer p.listener.Close()
 	if err := p.listener.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
