@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
@@ -23,7 +25,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
-	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/internal/layerfile"
 	"github.com/wasmshim/containerd-shim-wasm/oci/layers"
 )
 
@@ -38,10 +40,14 @@ type daemon struct {
 	leases     leases.Manager
 }
 
-func dial(r *Request) (*daemon, error) {
+func dial(r *layerfile.Request) (*daemon, error) {
 	conn, err := grpc.NewClient(dialer.DialAddress(r.Address),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			// containerd's own dialer waits for a socket that does not exist.
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", strings.TrimPrefix(address, "unix://"))
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize)))
 	if err != nil {
 		return nil, control.Errorf(control.Unavailable, "connect to containerd at %s: %w", r.Address, err)
@@ -105,7 +111,7 @@ func newImage(i *imagesapi.Image) *image {
 }
 
 // layer finds the module and makes it a file.
-func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
+func (d *daemon) layer(ctx context.Context, r *layerfile.Request) (*layerfile.File, error) {
 	img, read, err := d.read(ctx, r.ID)
 	// A native program may come from a mount or a hook, whatever became of the
 	// image.
@@ -125,17 +131,17 @@ func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
 	if err := d.checkAsked(ctx, r.Asked, img, read); err != nil {
 		return nil, err
 	}
-	layer := &oci.Layer{Name: module.Name, Reading: reading}
-	if layer.Name == "" {
-		layer.Name = fmt.Sprintf("layer %.19s", module.Digest)
+	file := &layerfile.File{Name: module.Name, Reading: reading}
+	if file.Name == "" {
+		file.Name = fmt.Sprintf("layer %.19s", module.Digest)
 	}
-	if layer.Digest, err = module.SHA256(); err != nil {
+	if file.Digest, err = module.SHA256(); err != nil {
 		return nil, about(img, err)
 	}
-	if layer.File, err = d.file(ctx, r, module, layer.Digest); err != nil {
+	if file.File, err = d.file(ctx, r, module, file.Digest); err != nil {
 		return nil, about(img, err)
 	}
-	return layer, nil
+	return file, nil
 }
 
 // read returns the image of a container and its layers; nil when it has none.
