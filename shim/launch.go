@@ -21,11 +21,14 @@ import (
 // launched is what a process of a container is made of.
 type launched struct {
 	config *sandbox.Config
-	// workload is what the program reads as JSON from control.WorkloadFD.
+	// program is what the init becomes; nil is the runner.
+	program *os.File
+	// workload is what the program reads as JSON from control.WorkloadFD; nil is
+	// nothing.
 	workload any
 	// name is the module's, for messages.
 	name string
-	// module is the guest's binary.
+	// module is the guest's binary; nil when there is none.
 	module *os.File
 	// code is the directory of its compiled code; nil when there is none.
 	code *compiled
@@ -42,16 +45,20 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err != nil {
 		return err
 	}
-	program, err := sandbox.OpenProgram(path)
-	if err != nil {
-		return fmt.Errorf("open the runner: %w", err)
+	program := l.program
+	if program == nil {
+		if program, err = sandbox.OpenProgram(path); err != nil {
+			return fmt.Errorf("open the runner: %w", err)
+		}
+		defer program.Close()
 	}
-	defer program.Close()
-	workload, err := memfd("workload", l.workload)
-	if err != nil {
-		return err
+	var workload *os.File
+	if l.workload != nil {
+		if workload, err = memfd("workload", l.workload); err != nil {
+			return err
+		}
+		defer workload.Close()
 	}
-	defer workload.Close()
 	conv, err := newConversation()
 	if err != nil {
 		return err
