@@ -70,6 +70,12 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		}
 		return c, nil, err
 	}
+	pod := s.currentPod()
+	if pod != nil {
+		if err := pod.adopt(spec); err != nil {
+			return nil, nil, err
+		}
+	}
 	target, err := oci.Resolve(spec, rootfs)
 	if err != nil {
 		return nil, nil, classify(err)
@@ -81,6 +87,11 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		}
 		// The runc task service mounts the root file system for itself.
 		undo.run()
+		if pod != nil {
+			if err := rewriteMounts(r.Bundle, spec); err != nil {
+				return nil, nil, err
+			}
+		}
 		native, err := nativeRequest(r, options)
 		return nil, native, err
 	}

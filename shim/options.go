@@ -62,6 +62,11 @@ type Options struct {
 	// AllowNative: containers that are not Wasm run in runc. Without it only the
 	// pause container of a Pod does.
 	AllowNative bool `toml:"AllowNative"`
+	// UnprivilegedPorts and UnprivilegedICMP give a Pod without a pause container
+	// the sysctls of CRI's settings enable_unprivileged_ports and
+	// enable_unprivileged_icmp, which CRI carries out in pause containers alone.
+	UnprivilegedPorts bool `toml:"UnprivilegedPorts"`
+	UnprivilegedICMP  bool `toml:"UnprivilegedICMP"`
 	// LogLevel is that of the shim's process, in the words of logrus; empty
 	// leaves it to the daemon's.
 	LogLevel string `toml:"LogLevel"`
@@ -97,6 +102,10 @@ func defaultOptions() *Options {
 		CompileMemory: "2Gi",
 		Landlock:      true,
 		AllowNative:   true,
+
+		UnprivilegedPorts: true,
+		UnprivilegedICMP:  true,
+
 		cacheSize:     10 << 30,
 		compile:       control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
 	}
