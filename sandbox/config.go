@@ -113,6 +113,8 @@ type Config struct {
 	// them.
 	Warnings []string `json:"-"`
 
+	// calls are the system calls that the program needs; nil is the runner's.
+	calls []string
 	// container is the pidfd with which Start enters the pid namespace of an
 	// existing container.
 	container *os.File

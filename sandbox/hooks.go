@@ -25,6 +25,12 @@ type Hooks struct {
 // Option changes what FromSpec does.
 type Option func(*Config)
 
+// WithCalls says that the program is not the runner, and that these system calls
+// are all that it needs of the spec's seccomp profile.
+func WithCalls(names []string) Option {
+	return func(c *Config) { c.calls = names }
+}
+
 // WithHooks says that the caller runs the hooks of the spec that belong into the
 // runtime's namespaces, by RunHooks and RunEveryHook, at these moments:
 //

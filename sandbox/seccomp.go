@@ -39,7 +39,7 @@ func (c *Config) ApplySeccomp(s *specs.LinuxSeccomp) error {
 	return nil
 }
 
-// forbidden names what the profile keeps from the runner, without which it
+// forbidden names what the profile keeps from the program, without which it
 // would end before it could say why.
 func (c *Config) forbidden(p *seccomp.Profile) (names []string) {
 	need := func(name string, args ...uint64) {
@@ -55,6 +55,12 @@ func (c *Config) forbidden(p *seccomp.Profile) (names []string) {
 	// A profile that was made for runc may know only execve. That call takes a
 	// path, and the container has none that leads to the runner.
 	need("execveat", 5, 0, 0, 0, unix.AT_EMPTY_PATH)
+	if c.calls != nil {
+		for _, name := range c.calls {
+			need(name)
+		}
+		return names
+	}
 	// The Go runtime.
 	const threads = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
 	need("clone", threads)

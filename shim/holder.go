@@ -46,7 +46,7 @@ func (c *container) hold(ctx context.Context, namespace string, spec *specs.Spec
 		}
 	})
 	c.init.handles = true
-	config, err := sandbox.FromSpec(spec, rootfs, []string{"pause"}, sandbox.WithHooks(c.hooks.state))
+	config, err := sandbox.FromSpec(spec, rootfs, []string{"pause"}, sandbox.WithHooks(c.hooks.state), sandbox.WithCalls(pause.Calls()))
 	if err != nil {
 		return classify(err)
 	}

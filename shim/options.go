@@ -106,8 +106,8 @@ func defaultOptions() *Options {
 		UnprivilegedPorts: true,
 		UnprivilegedICMP:  true,
 
-		cacheSize:     10 << 30,
-		compile:       control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
+		cacheSize: 10 << 30,
+		compile:   control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
 	}
 	if dir := os.Getenv(cacheDirEnv); dir != "" {
 		o.CacheDir = dir

@@ -17,6 +17,7 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/pause"
 )
 
 // podState is where a Pod is between its creation and its removal.
@@ -96,7 +97,7 @@ func (p *pod) start(ctx context.Context) (pid int, err error) {
 // lead gives the namespaces to the main thread.
 func (p *pod) lead() error {
 	spec := p.spec("")
-	config, err := sandbox.FromSpec(spec, spec.Root.Path, []string{"pause"})
+	config, err := sandbox.FromSpec(spec, spec.Root.Path, []string{"pause"}, sandbox.WithCalls(pause.Calls()))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/sys"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/pause"
 )
 
 const (
@@ -101,14 +103,15 @@ func (c *podConfig) allSysctls(defaults podDefaults) map[string]string {
 	return all
 }
 
-// holderProfile is what the pause program needs, and its execution.
+// holderProfile is what the pause program needs, its execution, and what the
+// kernel makes of calls that a stop interrupts.
 func holderProfile() *specs.LinuxSeccomp {
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno,
-		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: []string{
-			"execveat", "prctl", "rt_sigprocmask", "write", "read", "close", "wait4", "rt_sigtimedwait",
-			"rt_sigreturn", "restart_syscall", "exit_group",
-		}}},
+		Syscalls: []specs.LinuxSyscall{{
+			Action: specs.ActAllow,
+			Names:  append(pause.Calls(), "execveat", "restart_syscall"),
+		}},
 	}
 }
 
