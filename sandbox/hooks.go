@@ -28,7 +28,7 @@ type Option func(*Config)
 // WithCalls says that the program is not the runner, and that these system calls
 // are all that it needs of the spec's seccomp profile.
 func WithCalls(names []string) Option {
-	return func(c *Config) { c.calls = names }
+	return func(c *Config) { c.calls, c.Foreign = names, true }
 }
 
 // WithHooks says that the caller runs the hooks of the spec that belong into the

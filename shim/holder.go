@@ -50,6 +50,10 @@ func (c *container) hold(ctx context.Context, namespace string, spec *specs.Spec
 	if err != nil {
 		return classify(err)
 	}
+	if len(spec.Mounts) == 0 {
+		// A root without anything in it, for which a container has no use.
+		config.Devices, config.MaskedPaths, config.ReadonlyPaths = nil, nil, nil
+	}
 	for _, warning := range config.Warnings {
 		log.G(ctx).WithField("id", c.id).Warn(warning)
 	}

@@ -45,12 +45,14 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err != nil {
 		return err
 	}
-	program := l.program
-	if program == nil {
-		if program, err = sandbox.OpenProgram(path); err != nil {
-			return fmt.Errorf("open the runner: %w", err)
-		}
-		defer program.Close()
+	runner, err := sandbox.OpenProgram(path)
+	if err != nil {
+		return fmt.Errorf("open the runner: %w", err)
+	}
+	defer runner.Close()
+	program, init := runner, (*os.File)(nil)
+	if l.program != nil {
+		program, init = l.program, runner
 	}
 	var workload *os.File
 	if l.workload != nil {
@@ -69,7 +71,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container}
+	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container, init}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
