@@ -53,6 +53,7 @@ lint: ## check format, vet, staticcheck and shell scripts
 
 bench: build ## measure against runc
 	go run ./test/bench -bin $(BIN)
+	go run ./test/bench -bin $(BIN) -pods
 
 clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	rm -rf $(BIN)

@@ -117,8 +117,6 @@ type Config struct {
 	// them.
 	Warnings []string `json:"-"`
 
-	// calls are the system calls that a foreign program needs.
-	calls []string
 	// container is the pidfd with which Start enters the pid namespace of an
 	// existing container.
 	container *os.File

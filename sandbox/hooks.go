@@ -25,10 +25,10 @@ type Hooks struct {
 // Option changes what FromSpec does.
 type Option func(*Config)
 
-// WithCalls says that the program is not the runner, and that these system calls
-// are all that it needs of the spec's seccomp profile.
-func WithCalls(names []string) Option {
-	return func(c *Config) { c.calls, c.Foreign = names, true }
+// WithForeignProgram says that the program is not the runner. Whoever spawns the
+// init of a Config that Moves passes the runner as control.InitFD then.
+func WithForeignProgram() Option {
+	return func(c *Config) { c.Foreign = true }
 }
 
 // WithHooks says that the caller runs the hooks of the spec that belong into the

@@ -46,12 +46,12 @@ func (c *container) hold(ctx context.Context, namespace string, spec *specs.Spec
 		}
 	})
 	c.init.handles = true
-	config, err := sandbox.FromSpec(spec, rootfs, []string{"pause"}, sandbox.WithHooks(c.hooks.state), sandbox.WithCalls(pause.Calls()))
+	config, err := sandbox.FromSpec(spec, rootfs, []string{"pause"}, sandbox.WithHooks(c.hooks.state), sandbox.WithForeignProgram())
 	if err != nil {
 		return classify(err)
 	}
 	if len(spec.Mounts) == 0 {
-		// A root without anything in it, for which a container has no use.
+		// A sandbox of the sandbox API: nothing looks into its root.
 		config.Devices, config.MaskedPaths, config.ReadonlyPaths = nil, nil, nil
 	}
 	for _, warning := range config.Warnings {

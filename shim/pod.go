@@ -17,7 +17,6 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
-	"github.com/wasmshim/containerd-shim-wasm/sandbox/pause"
 )
 
 // podState is where a Pod is between its creation and its removal.
@@ -97,7 +96,7 @@ func (p *pod) start(ctx context.Context) (pid int, err error) {
 // lead gives the namespaces to the main thread.
 func (p *pod) lead() error {
 	spec := p.spec("")
-	config, err := sandbox.FromSpec(spec, spec.Root.Path, []string{"pause"}, sandbox.WithCalls(pause.Calls()))
+	config, err := sandbox.FromSpec(spec, spec.Root.Path, []string{"pause"})
 	if err != nil {
 		return err
 	}

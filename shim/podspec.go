@@ -103,14 +103,14 @@ func (c *podConfig) allSysctls(defaults podDefaults) map[string]string {
 	return all
 }
 
-// holderProfile is what the pause program needs, its execution, and what the
-// kernel makes of calls that a stop interrupts.
+// holderProfile is what the pause program needs, and before it the init, a program
+// of Go.
 func holderProfile() *specs.LinuxSeccomp {
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno,
 		Syscalls: []specs.LinuxSyscall{{
 			Action: specs.ActAllow,
-			Names:  append(pause.Calls(), "execveat", "restart_syscall"),
+			Names:  append(pause.Calls(), runtimeCalls()...),
 		}},
 	}
 }

@@ -2,7 +2,10 @@
 // C program, compiled to Wasm and natively, run by `ctr run --rm` in turn, so
 // that the machine's noise hits both alike. Quote the ratio, not the times.
 //
-//	bench [-bin DIR] [-n RUNS] [-json FILE]
+// With -pods it measures what holds a Pod: how long RunPodSandbox takes, and how
+// much memory.
+//
+//	bench [-bin DIR] [-n RUNS] [-json FILE] [-pods]
 package main
 
 import (
@@ -36,10 +39,22 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the project's programs")
 	runs := flag.Int("n", 40, "runs of each contender")
 	version := flag.String("containerd", "2.4", "containerd version: 2.4, 2.2, 1.7 or 1.6")
+	pods := flag.Bool("pods", false, "measure Pods, on containerd 2.4")
 	raw := flag.String("json", "", "file for the raw samples")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *pods {
+		dir, err := filepath.Abs(*bin)
+		if err == nil {
+			err = benchPods(ctx, dir, *runs)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	contenders := []*contender{
 		{name: "wasm", runtime: "io.containerd.wasm.v1", image: "localhost/bench-wasm:1"},
 		{name: "runc", runtime: "io.containerd.runc.v2", image: "localhost/bench-native:1"},
