@@ -59,8 +59,7 @@ type Options struct {
 	CompileMemory string `toml:"CompileMemory"`
 	// Landlock confines Wasm containers by Landlock where the kernel has it.
 	Landlock bool `toml:"Landlock"`
-	// AllowNative: containers that are not Wasm run in runc. Without it only the
-	// pause container of a Pod does.
+	// AllowNative: containers that are not Wasm run in runc.
 	AllowNative bool `toml:"AllowNative"`
 	// UnprivilegedPorts and UnprivilegedICMP give a Pod without a pause container
 	// the sysctls of CRI's settings enable_unprivileged_ports and
