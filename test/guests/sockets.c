@@ -375,6 +375,17 @@ static void names(const char *known, const char *short_name) {
 	}
 }
 
+/* Names a server of its own for the lookups that it leaves to its host. */
+static void other_server(const char *server, const char *name) {
+	FILE *f = fopen("/etc/resolv.conf", "w");
+	if (!f || fprintf(f, "nameserver %s\n", server) < 0 || fclose(f)) {
+		perror("resolv.conf");
+		exit(2);
+	}
+	uint8_t ip[4];
+	puts(resolve(name, ip) ? "asks as before" : "asks it");
+}
+
 static void reset_peer(void) {
 	int port, l = listener(&port), s, type, p;
 	int c = connect_to(port);
@@ -431,7 +442,13 @@ static void block(const char *in) {
 	fflush(stdout);
 	if (!strcmp(in, "accept"))
 		accept_v1(listener(&port), &fd);
-	else if (!strcmp(in, "recv"))
+	else if (!strcmp(in, "connect")) {
+		/* To a listener whose queue is full: it does not answer any more. */
+		int l = listener(&port);
+		OK(sock_listen(l, 0));
+		for (;;)
+			connect_to(port);
+	} else if (!strcmp(in, "recv"))
 		receive(c, buf, 4);
 	else if (!strcmp(in, "poll"))
 		poll_for((__wasi_subscription_t[]){READ(c, 1)}, 1, ev);
@@ -464,6 +481,10 @@ int main(int argc, char **argv) {
 	if (!strcmp(verb, "names")) {
 		names(one, two);
 		puts("ok");
+		return 0;
+	}
+	if (!strcmp(verb, "other-server")) {
+		other_server(one, two);
 		return 0;
 	}
 	if (!strcmp(verb, "block")) {

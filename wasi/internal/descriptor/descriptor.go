@@ -67,7 +67,7 @@ type Descriptor struct {
 	held bool
 	// slot is the place in the set of the poll of the same number.
 	slot int
-	poll uint32
+	poll uint64
 
 	next *Descriptor
 }

@@ -94,12 +94,15 @@ func cut(v []unix.Iovec, size uint64) []unix.Iovec {
 	return v
 }
 
+// maxWrite is how much one call of the kernel writes (MAX_RW_COUNT).
+const maxWrite = 0x7fff_f000
+
 func total(v []unix.Iovec) int {
 	var n uint64
 	for i := range v {
 		n += v[i].Len
 	}
-	return int(n)
+	return int(min(n, maxWrite))
 }
 
 func (d *Descriptor) syncFlags() int {

@@ -28,7 +28,8 @@ type Poller struct {
 	fds   []unix.PollFd
 	descs []*Descriptor
 	// number is that of the poll, so that descriptors know whether they are part.
-	number uint32
+	// It begins with 1, and 32 bits would be 0 again after some hours.
+	number uint64
 	// instant tells that something is ready that the kernel does not know of.
 	instant bool
 }

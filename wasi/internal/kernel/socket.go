@@ -115,13 +115,13 @@ func message(v []unix.Iovec) unix.Msghdr {
 // Getsockopt reads an option into b and returns its size.
 func Getsockopt(fd, level, option int, b []byte) (int, unix.Errno) {
 	n := uint32(len(b))
-	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), pointer(b), uintptr(unsafe.Pointer(&n)), 0)
+	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(pointer(b)), uintptr(unsafe.Pointer(&n)), 0)
 	return int(n), e
 }
 
 // Setsockopt sets an option.
 func Setsockopt(fd, level, option int, b []byte) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), pointer(b), uintptr(len(b)), 0)
+	_, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(pointer(b)), uintptr(len(b)), 0)
 	return e
 }
 
