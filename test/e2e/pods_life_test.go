@@ -96,6 +96,28 @@ func (p *criPod) contents(t *testing.T) (dirs []string) {
 	return dirs
 }
 
+// What is left is found when containerd stops.
+func TestPodThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
+	onKubelet(t, podVersions, func(t *testing.T, k *kubelet) {
+		cgroup := "/" + k.h.Namespace + "/pod"
+		podCgroup(t, cgroup)
+		for _, pid := range []cri.NamespaceMode{cri.NamespaceMode_CONTAINER, cri.NamespaceMode_POD} {
+			_, err := k.RunPodSandbox(t.Context(), &cri.RunPodSandboxRequest{RuntimeHandler: k.handler, Config: &cri.PodSandboxConfig{
+				Metadata: &cri.PodSandboxMetadata{Name: "pod", Uid: k.h.Namespace, Namespace: "default"},
+				Linux: &cri.LinuxPodSandboxConfig{
+					CgroupParent:    cgroup,
+					Sysctls:         map[string]string{"kernel.panic": "1"},
+					SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Pid: pid}},
+				},
+			}})
+			if err == nil || !strings.Contains(err.Error(), `linux.sysctl: "kernel.panic" is not namespaced`) {
+				t.Errorf("error %v", err)
+			}
+		}
+		within(t, "the shims have ended", func() bool { return len(k.h.shims(t)) == 0 })
+	})
+}
+
 func TestPodSharesItsProcesses(t *testing.T) {
 	onKubelet(t, podVersions, func(t *testing.T, k *kubelet) {
 		p := k.runPod(t, func(c *cri.PodSandboxConfig) {
