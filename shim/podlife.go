@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -120,24 +118,4 @@ func (s *service) removeContainers(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// podSysctlsVariable tells a server which of podDefaults its options take away.
-const podSysctlsVariable = "CONTAINERD_SHIM_WASM_PRIVILEGED"
-
-// environment is what a server reads with podDefaultsFromEnv.
-func (d podDefaults) environment() []string {
-	var without []string
-	if !d.ports {
-		without = append(without, "ports")
-	}
-	if !d.icmp {
-		without = append(without, "icmp")
-	}
-	return []string{podSysctlsVariable + "=" + strings.Join(without, ",")}
-}
-
-func podDefaultsFromEnv() podDefaults {
-	without := os.Getenv(podSysctlsVariable)
-	return podDefaults{ports: !strings.Contains(without, "ports"), icmp: !strings.Contains(without, "icmp")}
 }

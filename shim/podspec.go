@@ -88,6 +88,26 @@ func (c *podConfig) holderCgroup(id string) string {
 // which no shim can see, say otherwise.
 type podDefaults struct{ ports, icmp bool }
 
+// podSysctlsVariable tells a server which of podDefaults its options take away.
+const podSysctlsVariable = "CONTAINERD_SHIM_WASM_PRIVILEGED"
+
+// environment is what a server reads with podDefaultsFromEnv.
+func (d podDefaults) environment() []string {
+	var without []string
+	if !d.ports {
+		without = append(without, "ports")
+	}
+	if !d.icmp {
+		without = append(without, "icmp")
+	}
+	return []string{podSysctlsVariable + "=" + strings.Join(without, ",")}
+}
+
+func podDefaultsFromEnv() podDefaults {
+	without := os.Getenv(podSysctlsVariable)
+	return podDefaults{ports: !strings.Contains(without, "ports"), icmp: !strings.Contains(without, "icmp")}
+}
+
 // allSysctls are those that the Pod asks for, and those that it has by default.
 func (c *podConfig) allSysctls(defaults podDefaults) map[string]string {
 	all := make(map[string]string)
