@@ -77,18 +77,25 @@ func compileSandbox(root, dir string, limits control.CompileLimits) (*sandbox.Co
 func compileProfile() *specs.LinuxSeccomp {
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno,
-		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: []string{
-			// To become the program.
-			"execveat", "prctl", "seccomp", "arch_prctl",
-			// The runtime.
-			"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "exit", "exit_group", "futex", "getpid",
-			"getrandom", "gettid", "gettimeofday", "madvise", "membarrier", "mincore", "mmap", "mprotect", "munmap",
-			"nanosleep", "prlimit64", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
-			"sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "tgkill", "uname",
-			"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "pipe2",
+		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: append(runtimeCalls(),
 			// Files.
-			"close", "close_range", "fcntl", "fstat", "fsync", "getdents64", "lseek", "pread64", "read", "write",
+			"close", "close_range", "fstat", "fsync", "getdents64", "lseek", "pread64",
 			"fchmod", "mkdirat", "newfstatat", "openat", "openat2", "readlinkat", "renameat", "renameat2", "statx", "unlinkat",
-		}}},
+		)}},
+	}
+}
+
+// runtimeCalls are those that a program of Go makes by itself, and the init to
+// become the program: under its filter it still has signals and a scheduler.
+func runtimeCalls() []string {
+	return []string{
+		// To become the program.
+		"execveat", "prctl", "seccomp", "arch_prctl",
+		// The runtime.
+		"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "exit", "exit_group", "fcntl", "futex", "getpid",
+		"getrandom", "gettid", "gettimeofday", "madvise", "membarrier", "mincore", "mmap", "mprotect", "munmap",
+		"nanosleep", "prlimit64", "read", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+		"sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "tgkill", "uname", "write",
+		"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "pipe2",
 	}
 }

@@ -21,11 +21,14 @@ import (
 // launched is what a process of a container is made of.
 type launched struct {
 	config *sandbox.Config
-	// workload is what the program reads as JSON from control.WorkloadFD.
+	// program is what the init becomes; nil is the runner.
+	program *os.File
+	// workload is what the program reads as JSON from control.WorkloadFD; nil is
+	// nothing.
 	workload any
 	// name is the module's, for messages.
 	name string
-	// module is the guest's binary.
+	// module is the guest's binary; nil when there is none.
 	module *os.File
 	// code is the directory of its compiled code; nil when there is none.
 	code *compiled
@@ -42,16 +45,22 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err != nil {
 		return err
 	}
-	program, err := sandbox.OpenProgram(path)
+	runner, err := sandbox.OpenProgram(path)
 	if err != nil {
 		return fmt.Errorf("open the runner: %w", err)
 	}
-	defer program.Close()
-	workload, err := memfd("workload", l.workload)
-	if err != nil {
-		return err
+	defer runner.Close()
+	program, init := runner, (*os.File)(nil)
+	if l.program != nil {
+		program, init = l.program, runner
 	}
-	defer workload.Close()
+	var workload *os.File
+	if l.workload != nil {
+		if workload, err = memfd("workload", l.workload); err != nil {
+			return err
+		}
+		defer workload.Close()
+	}
 	conv, err := newConversation()
 	if err != nil {
 		return err
@@ -62,7 +71,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container}
+	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container, init}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}

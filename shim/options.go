@@ -59,9 +59,13 @@ type Options struct {
 	CompileMemory string `toml:"CompileMemory"`
 	// Landlock confines Wasm containers by Landlock where the kernel has it.
 	Landlock bool `toml:"Landlock"`
-	// AllowNative: containers that are not Wasm run in runc. Without it only the
-	// pause container of a Pod does.
+	// AllowNative: containers that are not Wasm run in runc.
 	AllowNative bool `toml:"AllowNative"`
+	// UnprivilegedPorts and UnprivilegedICMP give a Pod without a pause container
+	// the sysctls of CRI's settings enable_unprivileged_ports and
+	// enable_unprivileged_icmp, which CRI carries out in pause containers alone.
+	UnprivilegedPorts bool `toml:"UnprivilegedPorts"`
+	UnprivilegedICMP  bool `toml:"UnprivilegedICMP"`
 	// LogLevel is that of the shim's process, in the words of logrus; empty
 	// leaves it to the daemon's.
 	LogLevel string `toml:"LogLevel"`
@@ -99,8 +103,12 @@ func defaultOptions() *Options {
 		CompileMemory: "2Gi",
 		Landlock:      true,
 		AllowNative:   true,
-		cacheSize:     10 << 30,
-		compile:       control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
+
+		UnprivilegedPorts: true,
+		UnprivilegedICMP:  true,
+
+		cacheSize: 10 << 30,
+		compile:   control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
 	}
 	if dir := os.Getenv(cacheDirEnv); dir != "" {
 		o.CacheDir = dir
