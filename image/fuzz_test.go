@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,11 +17,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// FuzzWrite packs a module and a file under any names. What is packed is a layer
+// FuzzPack packs a module and a file under any names. What is packed is a layer
 // that every runtime unpacks as it was meant: names in the root, parents first, no
 // name twice, the module itself in its place, and a config that says what was
 // asked for.
-func FuzzWrite(f *testing.F) {
+func FuzzPack(f *testing.F) {
 	f.Add("app:v1", "/data/x", "/var", "A=1")
 	f.Add("ghcr.io/a/b@sha256:00", "/app.wasm", "/", "A")
 	f.Add("a", "/../../etc/passwd", "rel", "=")
@@ -36,13 +37,17 @@ func FuzzWrite(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, name, guest, workdir, env string) {
-		var archive bytes.Buffer
-		_, err := Write(&archive, Spec{
+		img, err := Pack(Spec{
 			Name: name, Module: input, Files: []File{{Host: extra, Guest: guest}}, Workdir: workdir, Env: []string{env},
 			Platforms: []v1.Platform{{OS: "linux", Architecture: "amd64"}}, Epoch: time.Unix(1, 0),
 		})
 		if err != nil {
 			return
+		}
+		defer img.Close()
+		var archive bytes.Buffer
+		if err := img.WriteArchive(&archive); err != nil {
+			t.Fatal(err)
 		}
 		blobs := files(t, &archive)
 		var docker []dockerManifest
@@ -89,16 +94,7 @@ func files(t *testing.T, r io.Reader) map[string][]byte {
 // layerFiles unpacks a layer, as strictly as no runtime does.
 func layerFiles(t *testing.T, compressed []byte) map[string]string {
 	t.Helper()
-	l := &layer{size: int64(len(compressed))}
-	var err error
-	if l.file, err = os.CreateTemp(t.TempDir(), "layer"); err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	if _, err := l.file.Write(compressed); err != nil {
-		t.Fatal(err)
-	}
-	r, err := l.Uncompressed()
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
 	if err != nil {
 		t.Fatal(err)
 	}
