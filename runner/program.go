@@ -55,14 +55,11 @@ func load(ctx context.Context, binary []byte, w *oci.Workload, o options) (progr
 // what it declares and imports, and the function to call (empty for _start).
 // The error is a *control.Error whose sentence begins with the name.
 func Check(binary []byte, name, export string) error {
-	info, err := inspect(binary, name)
+	info, err := read(binary, name)
 	if err != nil {
 		return err
 	}
-	if _, err := checkEntry(info, name, export); err != nil {
-		return err
-	}
-	return checkMemory(info, name, maxMemoryPages*pageSize)
+	return checkDeclared(info, name, export)
 }
 
 // newHost prepares what the guest finds in its host.
