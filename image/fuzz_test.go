@@ -124,3 +124,50 @@ func layerFiles(t *testing.T, compressed []byte) map[string]string {
 		all[name] = string(b)
 	}
 }
+
+// FuzzOpen reads an archive that anybody may have made. What is found is a
+// module, and what comes out of it stays in its directory.
+func FuzzOpen(f *testing.F) {
+	dir := f.TempDir()
+	input := filepath.Join(dir, "input.wasm")
+	if err := os.WriteFile(input, []byte(module), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	for _, shape := range Shapes() {
+		img := pack(f, Spec{Name: "app", Shape: shape, Module: input})
+		var b bytes.Buffer
+		if err := img.WriteArchive(&b); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		t.Setenv("TMPDIR", dir)
+		path := filepath.Join(dir, "image.tar")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		images, end, err := Open(t.Context(), path)
+		if err == nil {
+			for _, img := range images {
+				all, err := img.Modules(t.Context())
+				if err != nil {
+					continue
+				}
+				for _, m := range all {
+					if m.Name == "" || m.File == nil {
+						t.Errorf("a module %+v", m)
+					}
+					m.File.Close()
+				}
+			}
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+		if names, _ := os.ReadDir(dir); len(names) != 1 {
+			t.Errorf("left behind: %v", names)
+		}
+	})
+}

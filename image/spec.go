@@ -132,3 +132,12 @@ func parseName(name string) (reference.NamedTagged, error) {
 	}
 	return tagged, nil
 }
+
+// completeName completes a name for reading, which may have a digest.
+func completeName(name string) (string, error) {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	return named.String(), nil
+}
