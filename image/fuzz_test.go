@@ -15,6 +15,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // FuzzPack packs a module and a file under any names. What is packed is a layer
@@ -125,31 +126,31 @@ func layerFiles(t *testing.T, compressed []byte) map[string]string {
 	}
 }
 
-// FuzzOpen reads an archive that anybody may have made. What is found is a
-// module, and what comes out of it stays in its directory.
+// FuzzOpen opens an image that anybody may have made: its manifest, its command
+// and a layer. Whatever is found, nothing is left behind, nor written elsewhere.
 func FuzzOpen(f *testing.F) {
-	dir := f.TempDir()
-	input := filepath.Join(dir, "input.wasm")
-	if err := os.WriteFile(input, []byte(module), 0o600); err != nil {
-		f.Fatal(err)
-	}
-	for _, shape := range Shapes() {
-		img := pack(f, Spec{Name: "app", Shape: shape, Module: input})
-		var b bytes.Buffer
-		if err := img.WriteArchive(&b); err != nil {
-			f.Fatal(err)
+	layers := [][]byte{tarLayer("app.wasm=" + module), tarLayer("l->/etc", "l/app.wasm="+module), tarLayer("../../app.wasm="+module, ".wh..wh..opq="), nil}
+	for _, zipped := range layers {
+		plain := must(io.ReadAll(must(gzip.NewReader(bytes.NewReader(tarLayer())))))
+		if zipped != nil {
+			plain = must(io.ReadAll(must(gzip.NewReader(bytes.NewReader(zipped)))))
 		}
-		f.Add(b.Bytes())
+		f.Add([]byte(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"}}`), plain, string(types.OCIUncompressedLayer), "/app.wasm")
+		f.Add([]byte(`{"mediaType":"application/vnd.oci.image.index.v1+json"}`), plain, string(wasmLayer), "app.wasm#x")
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
+	outside := f.TempDir()
+	f.Fuzz(func(t *testing.T, manifest, content []byte, mediaType, command string) {
 		dir := t.TempDir()
 		t.Setenv("TMPDIR", dir)
-		path := filepath.Join(dir, "image.tar")
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
+		t.Chdir(outside)
+		var m v1.Manifest
+		if json.Unmarshal(manifest, &m) != nil {
+			return
 		}
-		images, end, err := Open(t.Context(), path)
-		if err == nil {
+		layout := handmade(t, v1.ConfigFile{Config: v1.Config{Entrypoint: []string{command}}}, func(made *v1.Manifest) {
+			made.Subject, made.MediaType, made.Config.MediaType = m.Subject, m.MediaType, m.Config.MediaType
+		}, newBlob(content, types.MediaType(mediaType)))
+		if images, end, err := Open(t.Context(), layout); err == nil {
 			for _, img := range images {
 				all, err := img.Modules(t.Context())
 				if err != nil {
@@ -166,8 +167,13 @@ func FuzzOpen(f *testing.F) {
 				t.Error(err)
 			}
 		}
-		if names, _ := os.ReadDir(dir); len(names) != 1 {
-			t.Errorf("left behind: %v", names)
+		for _, d := range []string{dir, outside} {
+			if names, _ := filepath.Glob(d + "/wasm-image-*"); len(names) > 0 {
+				t.Errorf("left behind: %v", names)
+			}
+		}
+		if names, _ := os.ReadDir(outside); len(names) > 0 {
+			t.Errorf("written outside: %v", names)
 		}
 	})
 }
