@@ -29,6 +29,8 @@ type Description struct {
 type ImportGroup struct {
 	// Provider is its name; empty when nobody provides them.
 	Provider string `json:"provider"`
+	// Standard tells that every host of WASI provides them.
+	Standard bool `json:"standard"`
 	Names
 }
 
@@ -99,7 +101,7 @@ func groupImports(info *binaryInfo) []ImportGroup {
 		at := slices.IndexFunc(groups, func(g ImportGroup) bool { return g.Provider == provider })
 		if at < 0 {
 			at = len(groups)
-			groups = append(groups, ImportGroup{Provider: provider})
+			groups = append(groups, ImportGroup{Provider: provider, Standard: provider == wasi.ByPreview1})
 		}
 		groups[at].add(i.module + "." + i.name)
 	}

@@ -86,9 +86,10 @@ func valueTypes(letters string) []api.ValueType {
 	return types
 }
 
-// Names of what provides an import.
+// ByPreview1 is what Provider says of an import that every host of WASI provides.
+const ByPreview1 = "WASI preview 1"
+
 const (
-	byPreview1 = "WASI preview 1"
 	bySockets  = "WasmEdge sockets"
 	bySockets1 = "WasmEdge sockets V1"
 	bySockets2 = "WasmEdge sockets V2"
@@ -115,12 +116,12 @@ func Provider(module, name string, params int) string {
 	case "sock_recv_from", "sock_getlocaladdr", "sock_getpeeraddr":
 		return bySockets2
 	case "sock_accept", "sock_recv", "sock_send", "sock_shutdown":
-		return byPreview1
+		return ByPreview1
 	case "epoll_oneoff":
 		return bySockets
 	}
 	if strings.HasPrefix(name, "sock_") {
 		return bySockets
 	}
-	return byPreview1
+	return ByPreview1
 }

@@ -8,9 +8,9 @@ func TestProvider(t *testing.T) {
 		params       int
 		want         string
 	}{
-		{Preview1, "fd_write", 4, byPreview1},
+		{Preview1, "fd_write", 4, ByPreview1},
 		{Preview1, "fd_write", 3, ""},
-		{Preview1, "sock_accept", 3, byPreview1},
+		{Preview1, "sock_accept", 3, ByPreview1},
 		{Preview1, "sock_accept", 2, bySockets1},
 		{Preview1, "sock_accept_v2", 3, bySockets2},
 		{Preview1, "sock_recv_from", 7, bySockets1},
