@@ -10,7 +10,7 @@ import (
 
 // newConfig makes the config of one platform. Those of two platforms differ only
 // by the platform.
-func newConfig(s Spec, p v1.Platform, l *layers) (*blob, error) {
+func newConfig(s Spec, p v1.Platform, l *layerSet) (*blob, error) {
 	labels := map[string]string{DigestLabel: l.module.String()}
 	maps.Copy(labels, s.Labels)
 	return marshal(types.OCIConfigJSON, v1.ConfigFile{
@@ -31,7 +31,7 @@ func newConfig(s Spec, p v1.Platform, l *layers) (*blob, error) {
 
 // newArtifactConfig makes the config of a Wasm artifact (CNCF TAG Runtime, "Wasm
 // OCI Artifact Layout"). The digests in it make it unique to the module.
-func newArtifactConfig(s Spec, l *layers) (*blob, error) {
+func newArtifactConfig(s Spec, l *layerSet) (*blob, error) {
 	return marshal(wasmConfig, struct {
 		Created      v1.Time  `json:"created"`
 		Architecture string   `json:"architecture"`

@@ -13,7 +13,7 @@ type Image struct {
 	Module v1.Hash
 
 	spec   Spec
-	layers *layers
+	layers *layerSet
 	// configs and manifests are those of the platforms, in their order.
 	configs, manifests []*blob
 	// top is what the name refers to: an index, or the only manifest.

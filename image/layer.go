@@ -16,8 +16,8 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
-// layers are those of an image, the same for each of its platforms.
-type layers struct {
+// layerSet is the layers of an image, the same for each of its platforms.
+type layerSet struct {
 	blobs []*blob
 	// diffIDs are the digests of the tars among them.
 	diffIDs []v1.Hash
@@ -26,8 +26,8 @@ type layers struct {
 
 // newLayers makes the layers of a shape. It refuses a module that is not a core
 // module.
-func newLayers(s Spec) (_ *layers, err error) {
-	l := &layers{}
+func newLayers(s Spec) (_ *layerSet, err error) {
+	l := &layerSet{}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -52,7 +52,7 @@ func newLayers(s Spec) (_ *layers, err error) {
 
 // addTar adds the gzipped tar of the files, and of the module unless that is a
 // layer of its own.
-func (l *layers) addTar(s Spec) error {
+func (l *layerSet) addTar(s Spec) error {
 	entries, err := s.entries()
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (l *layers) addTar(s Spec) error {
 	return nil
 }
 
-func (l *layers) close() {
+func (l *layerSet) close() {
 	for _, b := range l.blobs {
 		b.close()
 	}

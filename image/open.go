@@ -26,7 +26,9 @@ type Opened struct {
 	// Platform is the one that a node like this takes.
 	Platform string
 
-	source   source
+	source source
+	// target is the manifest: of an index, a node fetches no other.
+	target   v1.Descriptor
 	manifest v1.Manifest
 	// config is nil when it is not that of a container.
 	config *v1.ConfigFile
@@ -151,6 +153,7 @@ func open(ctx context.Context, s source, d v1.Descriptor, name string) (*Opened,
 		}
 		d = *c.best
 	}
+	img.target = d
 	if err := img.read(ctx, d, &img.manifest); err != nil {
 		return nil, err
 	}

@@ -16,19 +16,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// modules returns the names and contents of an image's modules.
-func modules(t *testing.T, img *Opened) (names, contents []string) {
+// moduleOf returns the name and the content of an image's module.
+func moduleOf(t *testing.T, img *Opened) (name, content string) {
 	t.Helper()
-	all, err := img.Modules(t.Context())
+	m, err := img.Module(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range all {
-		names = append(names, m.Name)
-		contents = append(contents, string(must(io.ReadAll(m.File))))
-		m.File.Close()
-	}
-	return names, contents
+	defer m.File.Close()
+	return m.Name, string(must(io.ReadAll(m.File)))
 }
 
 func TestWhatIsPackedIsFoundWhereverItLies(t *testing.T) {
@@ -67,13 +63,13 @@ func TestWhatIsPackedIsFoundWhereverItLies(t *testing.T) {
 						t.Errorf("the platform is %s", o.Platform)
 					}
 				}
-				names, contents := modules(t, o)
+				name, content := moduleOf(t, o)
 				want := "/app.wasm"
 				if shape == Artifact || shape == Hybrid {
 					want = "app.wasm"
 				}
-				if len(names) != 1 || names[0] != want || contents[0] != module+string(shape) {
-					t.Errorf("it holds %q %q", names, contents)
+				if name != want || content != module+string(shape) {
+					t.Errorf("it holds %q %q", name, content)
 				}
 			}
 		})
@@ -156,11 +152,11 @@ func TestTheModuleIsWhatTheCommandNamesInTheUnpackedLayers(t *testing.T) {
 		{"in PATH", []string{"a"}, []*blob{tarBlob("bin/", "bin/a="+module)}, module},
 		{"behind a link out of the image", []string{"/link/a.wasm"}, []*blob{tarBlob("link->" + outside), tarBlob("link/a.wasm=" + module)}, module},
 		{"that climbs", []string{"/a.wasm"}, []*blob{tarBlob("../../../a.wasm=" + module)}, module},
-		{"that is native", []string{"/sh"}, []*blob{tarBlob("sh=\x7fELF")}, "a container of it is native"},
+		{"that is native", []string{"/sh"}, []*blob{tarBlob("sh=\x7fELF")}, "a container of this image is native"},
 		{"that is a component", []string{"/a.wasm"}, []*blob{tarBlob("a.wasm=\x00asm\x0d\x00\x01\x00")}, "is a WebAssembly component"},
 		{"without a command", nil, []*blob{tarBlob("a.wasm="+module, "b.wasm="+module)}, "several candidates"},
 		{"a layer of its own", nil, []*blob{newBlob([]byte(module+"own"), "application/vnd.w3c.wasm.module.v1+wasm")}, module + "own"},
-		{"no module", nil, []*blob{newBlob([]byte("x"), "application/x")}, "no layer with a module"},
+		{"no module", nil, []*blob{newBlob([]byte("x"), "application/x")}, "holds neither a root file system nor a Wasm module"},
 		{"a layer that is no gzip", []string{"/a"}, []*blob{newBlob([]byte("x"), types.OCILayer)}, "unpack layer sha256:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,13 +165,12 @@ func TestTheModuleIsWhatTheCommandNamesInTheUnpackedLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer end()
-			all, err := images[0].Modules(t.Context())
+			m, err := images[0].Module(t.Context())
 			got := ""
 			if err != nil {
 				got = err.Error()
-			}
-			for _, m := range all {
-				got += string(must(io.ReadAll(m.File)))
+			} else {
+				got = string(must(io.ReadAll(m.File)))
 				m.File.Close()
 			}
 			if !strings.Contains(got, tt.want) {
@@ -197,7 +192,7 @@ func TestDescriptorsThatLieAreRefused(t *testing.T) {
 	}{
 		{"a shorter layer", func(m *v1.Manifest) { m.Layers[0].Size-- }, "is damaged"},
 		{"a longer layer", func(m *v1.Manifest) { m.Layers[0].Size++ }, "is damaged"},
-		{"a layer of another digest", func(m *v1.Manifest) { m.Layers[0].Digest = m.Config.Digest; m.Layers[0].MediaType = wasmLayer }, "is damaged"},
+		{"a layer of another digest", func(m *v1.Manifest) { m.Layers[0].Digest = m.Config.Digest; m.Layers[0].MediaType = wasmLayer }, "push the image again"},
 		{"a digest out of the layout", func(m *v1.Manifest) {
 			m.Layers[0].Digest = v1.Hash{Algorithm: "sha256", Hex: "../../../../etc/passwd"}
 		}, "non-hex character"},
@@ -209,7 +204,7 @@ func TestDescriptorsThatLieAreRefused(t *testing.T) {
 			images, end, err := Open(t.Context(), handmade(t, command("/a.wasm"), tt.change, l))
 			if err == nil {
 				defer end()
-				_, err = images[0].Modules(t.Context())
+				_, err = images[0].Module(t.Context())
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 
@@ -74,7 +75,7 @@ func (s *layoutTar) open(_ context.Context, d v1.Descriptor) (io.ReadCloser, err
 func (s *layoutTar) file(name string) (io.ReadCloser, error) {
 	r, ok := s.files[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no %s in it", name)
+		return nil, fmt.Errorf("there is no %s in it: %w", name, fs.ErrNotExist)
 	}
 	return io.NopCloser(io.NewSectionReader(r, 0, r.Size())), nil
 }

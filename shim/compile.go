@@ -184,7 +184,7 @@ func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Targ
 		return nil, err
 	}
 	defer cache.Close()
-	digest, err := moduleDigest(target.Module)
+	digest, err := moduleDigest(target)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", target.Workload.Module, err)
 	}
@@ -209,10 +209,14 @@ func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Targ
 	return draft.Commit()
 }
 
-// moduleDigest hashes the whole file and leaves its offset at 0.
-func moduleDigest(f *os.File) (digest [sha256.Size]byte, _ error) {
+// moduleDigest hashes the whole file, unless its digest is known, and leaves its
+// offset at 0.
+func moduleDigest(target *oci.Target) (digest [sha256.Size]byte, _ error) {
+	if target.Digest != nil {
+		return *target.Digest, nil
+	}
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, oci.MaxModuleSize)); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(target.Module, 0, oci.MaxModuleSize)); err != nil {
 		return digest, err
 	}
 	h.Sum(digest[:0])

@@ -34,6 +34,7 @@ The exit code is 0 when all of them would run, else 1.
   wasmctl check --json ghcr.io/acme/app:v1`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write an array of JSON"},
+			&cli.StringFlag{Name: "command", Usage: "`COMMAND` in place of the images' own, as in a Pod"},
 			&cli.BoolFlag{Name: "fast", Usage: "do not compile: what only the compiler finds goes unnoticed"},
 		}, registryFlags()...),
 		Action: check,
@@ -51,8 +52,8 @@ type checked struct {
 	Platform    string `json:"platform,omitempty"`
 	// Module is its path in the image or on this machine.
 	Module string `json:"module,omitempty"`
-	// Layer is the media type of a layer that is the module.
-	Layer  string `json:"layer,omitempty"`
+	// Layer tells that it is a layer of its own.
+	Layer  bool   `json:"layer,omitempty"`
 	Digest string `json:"digest,omitempty"`
 	Size   int64  `json:"size,omitempty"`
 	Runs   bool   `json:"runs"`
@@ -69,6 +70,9 @@ func check(c *cli.Context) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	k := checker{registry: registry(c), fast: c.Bool("fast")}
+	if c.IsSet("command") {
+		k.command = []string{c.String("command")}
+	}
 	var all []checked
 	for _, operand := range c.Args().Slice() {
 		found := k.operand(ctx, operand)
@@ -92,6 +96,8 @@ func check(c *cli.Context) error {
 type checker struct {
 	registry image.Registry
 	fast     bool
+	// command replaces that of images.
+	command []string
 }
 
 // operand checks all that an operand names. A failure is a result, too.
@@ -115,7 +121,7 @@ func (k checker) find(ctx context.Context, operand string) ([]checked, error) {
 		if err != nil {
 			return nil, err
 		}
-		return k.image(ctx, operand, img), nil
+		return []checked{k.image(ctx, operand, img)}, nil
 	case err != nil:
 		return nil, err
 	case st.IsDir():
@@ -148,26 +154,21 @@ func (k checker) layout(ctx context.Context, operand, path string) (all []checke
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	for _, img := range images {
-		all = append(all, k.image(ctx, operand, img)...)
+		all = append(all, k.image(ctx, operand, img))
 	}
 	return all, nil
 }
 
-func (k checker) image(ctx context.Context, operand string, img *image.Opened) []checked {
+func (k checker) image(ctx context.Context, operand string, img *image.Opened) checked {
 	about := checked{Operand: operand, Image: img.Name, ImageDigest: img.Digest.String(), Platform: img.Platform}
-	modules, err := img.Modules(ctx)
+	m, err := img.Module(ctx, k.command...)
 	if err != nil {
 		about.Reason = err.Error()
-		return []checked{about}
+		return about
 	}
-	var all []checked
-	for _, m := range modules {
-		r := about
-		r.Module, r.Layer = m.Name, string(m.Layer)
-		all = append(all, k.module(ctx, r, m.File, m.Export))
-		m.File.Close()
-	}
-	return all
+	defer m.File.Close()
+	about.Module, about.Layer = m.Name, m.Layer
+	return k.module(ctx, about, m.File, m.Export)
 }
 
 // module checks one, and completes what is known about it.

@@ -63,7 +63,7 @@ func TestCheckSaysWhatRunsAndWhyNot(t *testing.T) {
 		{[]string{component}, 1, []string{"is a WebAssembly component"}},
 		{[]string{dir + "/linux.tar"}, 0, []string{"linux.tar, image docker.io/acme/a:v1\n", "runs      yes", "platform  linux/", "module    /app.wasm\n"}},
 		{[]string{dir + "/layout"}, 1, []string{
-			"image docker.io/acme/a:v1\n", "module    app.wasm, a layer of type application/wasm\n", "image docker.io/acme/b:v1\n", "/app.wasm imports env.missing",
+			"image docker.io/acme/a:v1\n", "module    app.wasm, a layer of its own\n", "image docker.io/acme/b:v1\n", "/app.wasm imports env.missing",
 		}},
 		{[]string{good, missing}, 1, []string{"runs      yes", "runs      no"}},
 		{[]string{truncated}, 1, []string{"truncated.tar: there is no blobs/sha256/"}},

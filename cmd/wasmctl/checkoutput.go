@@ -46,10 +46,10 @@ func (r checked) write(b *strings.Builder) {
 	}
 	if r.Module != "" && r.Module != r.Operand {
 		from := ""
-		if r.Layer != "" {
-			from = ", a layer of type " + r.Layer
+		if r.Layer {
+			from = ", a layer of its own"
 		}
-		line("module", "%s%s", printable(r.Module), printable(from))
+		line("module", "%s%s", printable(r.Module), from)
 	}
 	if r.Digest != "" {
 		line("size", "%s, %s", bytesText(uint64(r.Size)), r.Digest)

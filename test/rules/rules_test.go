@@ -75,14 +75,15 @@ var rooms = map[string][]string{
 	"sandbox":          nil,
 	"sandbox/cgroup":   nil,
 	"runner/codecache": nil,
-	"image":            {"oci"},
+	"image":            {"oci", "oci/layers"},
+	"oci/layers":       {"oci"},
 	"sandbox/harden":   {"sandbox"}, // its generator does
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
-	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"shim":             {"oci", "oci/layers", "sandbox", "sandbox/cgroup", "runner/codecache"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
-	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache"},
+	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache"},
 }
 
 // room returns the room of a package of this module: "" if it is in none, and
