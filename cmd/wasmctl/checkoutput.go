@@ -30,7 +30,9 @@ func writeChecked(w io.Writer, all []checked, asJSON bool) error {
 }
 
 func (r checked) write(b *strings.Builder) {
-	line := func(what, format string, args ...any) { fmt.Fprintf(b, "  %-9s %s\n", what, fmt.Sprintf(format, args...)) }
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(b, "  %-9s %s\n", what, fmt.Sprintf(format, args...))
+	}
 	title := r.Operand
 	if r.Image != "" && r.Image != r.Operand {
 		title += ", image " + printable(r.Image)

@@ -2,7 +2,9 @@
 // C program, compiled to Wasm and natively, run by `ctr run --rm` in turn, so
 // that the machine's noise hits both alike. Quote the ratio, not the times.
 //
-//	bench [-bin DIR] [-n RUNS] [-json FILE]
+//	bench [-bin DIR] [-n RUNS] [-json FILE] [-sizes]
+//
+// With -sizes it measures starts and memory by the size of the module instead.
 package main
 
 import (
@@ -37,12 +39,16 @@ func main() {
 	runs := flag.Int("n", 40, "runs of each contender")
 	version := flag.String("containerd", "2.4", "containerd version: 2.4, 2.2, 1.7 or 1.6")
 	raw := flag.String("json", "", "file for the raw samples")
+	bySize := flag.Bool("sizes", false, "measure modules of several sizes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	contenders := []*contender{
-		{name: "wasm", runtime: "io.containerd.wasm.v1", image: "localhost/bench-wasm:1"},
+		{name: "wasm", runtime: wasmRuntime, image: "localhost/bench-wasm:1"},
 		{name: "runc", runtime: "io.containerd.runc.v2", image: "localhost/bench-native:1"},
+	}
+	if *bySize {
+		contenders = nil
 	}
 	err := bench(ctx, *bin, *version, *runs, contenders)
 	if err == nil && *raw != "" {
@@ -52,8 +58,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	report(contenders)
+	if contenders != nil {
+		report(contenders)
+	}
 }
+
+const wasmRuntime = "io.containerd.wasm.v1"
 
 func bench(ctx context.Context, bin, version string, runs int, contenders []*contender) (err error) {
 	if bin, err = filepath.Abs(bin); err != nil {
@@ -80,6 +90,9 @@ func bench(ctx context.Context, bin, version string, runs int, contenders []*con
 			err = stopErr
 		}
 	}()
+	if contenders == nil {
+		return measureSizes(ctx, store, d, runs)
+	}
 	if err := importImages(ctx, store, d, bin, contenders); err != nil {
 		return err
 	}
