@@ -28,6 +28,8 @@ type binaryInfo struct {
 	memory *memoryInfo
 	// debugLines tells that DWARF line tables are present.
 	debugLines bool
+	// code is the size of the code section in bytes.
+	code int
 	// targetFeatures are the features that LLVM's target_features section says
 	// are used.
 	targetFeatures []string
@@ -125,6 +127,7 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		case 9:
 			err = readElements(s)
 		case 10:
+			info.code = len(s.b)
 			err = readLocals(s)
 		case 11:
 			err = readData(s)

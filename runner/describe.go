@@ -63,7 +63,7 @@ func Describe(binary []byte, name, export string) (*Description, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Imports: groupImports(info), DebugLines: info.debugLines}
+	d := &Description{Imports: groupImports(info), DebugLines: info.lines()}
 	for _, e := range info.exports {
 		d.Exports.add(e.name)
 	}

@@ -67,3 +67,15 @@ func TestDescribeListsABoundedNumberOfNames(t *testing.T) {
 		t.Errorf("%d of %d", len(d.Exports.Names), d.Exports.Count)
 	}
 }
+
+func TestLinesOfTheSourceAreForSmallModules(t *testing.T) {
+	for size, want := range map[int]bool{100: true, maxLines - 100: true, maxLines + 100: false} {
+		m := &wasmtest.Module{}
+		m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil), slices.Repeat([]byte{0x01}, size)))
+		m.Custom(".debug_line", nil)
+		d, err := Describe(m.Bytes(), "app.wasm", "")
+		if err != nil || d.DebugLines != want {
+			t.Errorf("code of %d bytes: lines %v, %v", size, d.DebugLines, err)
+		}
+	}
+}
