@@ -35,9 +35,9 @@ type options struct {
 	cacheReadOnly bool
 	// signals is a socket on which the guest hears of its signals; 0 for none.
 	signals int
-	// limit puts the process within the limits of a compilation, and returns how
-	// to leave them; nil is no limit.
-	limit func() (leave func(), err error)
+	// limit puts the process, which holds so many bytes for the guest, within the
+	// limits of a compilation, and returns how to leave them; nil is no limit.
+	limit func(held uint64) (leave func(), err error)
 }
 
 // load makes a guest ready: after it only the guest itself can fail. Its error
