@@ -7,7 +7,6 @@ import (
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
@@ -50,10 +49,7 @@ func (d *daemon) checkAsked(ctx context.Context, asked string, found *image, rea
 // named returns the image that a user means by the name, or nil if there is none
 // or the name is none.
 func (d *daemon) named(ctx context.Context, name string) *image {
-	if ref, err := reference.ParseDockerRef(name); err == nil {
-		name = ref.String()
-	}
-	img, err := d.image(ctx, name)
+	img, err := d.image(ctx, familiar(name))
 	if err != nil {
 		return nil
 	}
