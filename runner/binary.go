@@ -26,8 +26,8 @@ type binaryInfo struct {
 	tables tableSection
 	// memory is that of index 0, imported or not; nil when there is none.
 	memory *memoryInfo
-	// data are the segments that fill writes; nil when the engine has to.
-	data []dataSegment
+	// data is the data section, if fill writes it; nil when the engine has to.
+	data []byte
 	// debugLines tells that DWARF line tables are present.
 	debugLines bool
 	// code is the size of the code section in bytes.

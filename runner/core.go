@@ -59,7 +59,9 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 		if p.memory, err = newLinearMemory(*info.memory, limit); err != nil {
 			return nil, control.Errorf(control.Unavailable, "%s: memory of the guest: %w; raise the container's memory limit, or free memory on the node", w.Module, err)
 		}
-		info.fill(p.memory.reserved[:p.memory.size])
+		if info.data != nil {
+			info.fill(p.memory.reserved[:p.memory.size])
+		}
 	}
 	p.runtime, p.compiled, err = compileCached(ctx, prepare(binary, info), info, w.Module, o)
 	if err != nil {

@@ -10,12 +10,6 @@ import (
 // heap for as long as the guest runs, and write them only after the guest is
 // released.
 
-// dataSegment is an active data segment at a constant address.
-type dataSegment struct {
-	at uint32
-	b  []byte
-}
-
 // order follows the sections of a binary, as far as leaving one out may depend on it.
 type order struct {
 	last  byte
@@ -38,39 +32,48 @@ func (o *order) see(id byte) {
 	o.last = id
 }
 
-// readData reads the data section. Its segments are kept when all of them are active,
+// readData reads the data section. It is kept when all of its segments are active,
 // at constant addresses and within the memory as it begins: then nothing can tell
 // when they were written.
 func (info *binaryInfo) readData(r *reader) error {
-	plain := info.memory != nil
-	var segments []dataSegment
+	section, plain := r.b, info.memory != nil
 	for n := r.vector(2); n > 0 && r.err == nil; n-- {
-		kind := r.u32()
-		if kind > 2 {
-			return fmt.Errorf("a data segment has the unknown kind %#x", kind)
+		s, err := r.segment()
+		if err != nil {
+			return err
 		}
-		if kind == 2 && r.u32() != 0 {
-			plain = false
-		}
-		var s dataSegment
-		var constant bool
-		if kind != 1 {
-			if s.at, constant = r.constant(); !constant {
-				if err := readExpression(r); err != nil {
-					return err
-				}
-			}
-		}
-		s.b = r.bytes(r.u32())
-		plain = plain && constant && uint64(s.at)+uint64(len(s.b)) <= info.memory.min*pageSize
-		if plain {
-			segments = append(segments, s)
-		}
+		plain = plain && s.constant && uint64(s.at)+uint64(len(s.b)) <= info.memory.min*pageSize
 	}
 	if plain && r.err == nil && len(r.b) == 0 {
-		info.data = segments
+		info.data = section
 	}
 	return nil
+}
+
+// dataSegment is a data segment. If it is constant, it is written at an address
+// that is known without running anything.
+type dataSegment struct {
+	b        []byte
+	at       uint32
+	constant bool
+}
+
+func (r *reader) segment() (s dataSegment, err error) {
+	kind := r.u32()
+	if kind > 2 {
+		return s, fmt.Errorf("a data segment has the unknown kind %#x", kind)
+	}
+	other := kind == 2 && r.u32() != 0
+	if kind != 1 {
+		if s.at, s.constant = r.constant(); !s.constant {
+			if err := readExpression(r); err != nil {
+				return s, err
+			}
+		}
+	}
+	s.b = r.bytes(r.u32())
+	s.constant = s.constant && !other
+	return s, nil
 }
 
 // constant reads an expression that is i32.const alone; of any other it reads
@@ -128,9 +131,12 @@ func prune(b []byte, info *binaryInfo) []byte {
 	return b[:kept]
 }
 
-// fill writes the data segments, in their order, into the memory as it begins.
+// fill writes the data segments, in their order, into the memory as it begins. They
+// are read again, because there may be tens of thousands of them.
 func (info *binaryInfo) fill(memory []byte) {
-	for _, s := range info.data {
+	r := &reader{b: info.data}
+	for n := r.u32(); n > 0 && r.err == nil; n-- {
+		s, _ := r.segment()
 		copy(memory[s.at:], s.b)
 	}
 }

@@ -47,7 +47,7 @@ func TestDataIsWhereTheModuleWantsIt(t *testing.T) {
 		{"a later one covers an earlier", slices.Concat([]byte{2}, active(at32, "abcd"), active(wasmtest.I32Const(33), "xy")), nil, nil, true, "axyd"},
 		{"up to the end", slices.Concat([]byte{2}, active(at32, "abcd"), active(wasmtest.I32Const(65532), "last")), nil, nil, true, "abcd"},
 		{"with the index of the memory", slices.Concat([]byte{1, 2, 0}, at32, []byte{0x0b, 4}, []byte("abcd")), nil, nil, true, "abcd"},
-		{"none", []byte{0}, nil, nil, false, "\x00\x00\x00\x00"},
+		{"none", []byte{0}, nil, nil, true, "\x00\x00\x00\x00"},
 		{"at a computed address", slices.Concat([]byte{1}, active(slices.Concat(wasmtest.I32Const(30), wasmtest.I32Const(2), wasmtest.I32Add), "abcd")), nil, nil, false, "abcd"},
 		{"passive", []byte("\x01\x01\x04abcd"), func(m *wasmtest.Module) { m.Raw(12, []byte{1}) }, init, false, "abcd"},
 		{"with a count of them", slices.Concat([]byte{1}, active(wasmtest.I32Const(40), "abcd")), func(m *wasmtest.Module) { m.Raw(12, []byte{1}) }, nil, false, "\x00\x00\x00\x00"},
