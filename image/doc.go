@@ -5,5 +5,5 @@
 // What is made depends on the inputs only: the same module, options and version
 // of this program give the same bytes on any machine at any time, in an archive,
 // in a layout and in a registry. wasmctl and tests call it; nothing of the
-// runtime does. It talks to registries and to no daemon.
+// runtime does. It talks to registries, and asks a containerd for images.
 package image

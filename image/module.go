@@ -3,8 +3,8 @@ package image
 import (
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -104,15 +104,15 @@ func (img *Opened) layer(ctx context.Context, readings []string, wanted bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if n, err := hex.Decode(l.Digest[:], []byte(b.Digest.Hex)); err != nil || n != len(l.Digest) {
-		b.close()
-		return nil, errors.New("no digest")
+	sum, err := hex.DecodeString(b.Digest.Hex)
+	if err == nil {
+		_, err = b.file.Seek(0, io.SeekStart)
 	}
-	if _, err := b.file.Seek(0, io.SeekStart); err != nil {
+	if err != nil {
 		b.close()
 		return nil, err
 	}
-	l.File = b.file
+	l.File, l.Digest = b.file, [sha256.Size]byte(sum)
 	return l, nil
 }
 

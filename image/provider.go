@@ -52,7 +52,7 @@ func (p provider) ReaderAt(ctx context.Context, d ocispec.Descriptor) (content.R
 
 func isAbsent(err error) bool {
 	e, ok := errors.AsType[*transport.Error](err)
-	return errors.Is(err, fs.ErrNotExist) || ok && e.StatusCode == http.StatusNotFound
+	return errors.Is(err, fs.ErrNotExist) || errdefs.IsNotFound(err) || ok && e.StatusCode == http.StatusNotFound
 }
 
 type readerAt struct {

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -51,7 +52,7 @@ func (p *push) image(ctx context.Context, img *Image, ref name.Reference) error 
 	for _, b := range img.blobs() {
 		p.total += b.Descriptor.Size
 	}
-	for _, b := range append(img.layers.blobs, img.configs...) {
+	for _, b := range slices.Concat(img.layers.blobs, img.configs) {
 		if err := p.blob(ctx, b); err != nil {
 			return err
 		}

@@ -56,8 +56,10 @@ func (n *Names) add(name string) {
 	}
 }
 
-// Describe tells what a binary declares, and why it could not run here, as Check
-// does. The description is nil when the binary cannot be read.
+// Describe tells what a binary declares, and why it could not run here, as far as
+// that is known without compiling it. export is the function to call, empty for
+// _start. The description is nil when the binary cannot be read; the error is a
+// *control.Error whose sentence begins with the name.
 func Describe(binary []byte, name, export string) (*Description, error) {
 	info, err := read(binary, name)
 	if err != nil {

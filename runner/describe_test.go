@@ -1,12 +1,14 @@
 package runner
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
 func TestDescribeGroupsImportsByTheirProvider(t *testing.T) {
@@ -39,18 +41,18 @@ func TestDescribeGroupsImportsByTheirProvider(t *testing.T) {
 	}
 }
 
-// The two differ in what they tell beside the sentence.
-func TestDescribeRefusesWhatCheckRefuses(t *testing.T) {
-	binaries := [][]byte{nil, []byte("#!"), wasmtest.Exit(0), wasmtest.Exit(0)[:20], wasmtest.ComponentHeader, wasmtest.Header}
-	for _, h := range wasmtest.Hostile {
-		binaries = append(binaries, h(1000))
-	}
-	for i, b := range binaries {
+// A description says no more and no less than what would keep a guest from being
+// loaded, but for what the compiler finds.
+func TestDescribeRefusesWhatIsNotLoaded(t *testing.T) {
+	for i, b := range [][]byte{nil, []byte("#!"), wasmtest.Exit(0), wasmtest.Exit(0)[:20], wasmtest.ComponentHeader, wasmtest.Header, everything()} {
 		for _, export := range []string{"", "absent"} {
-			want := Check(b, "app.wasm", export)
+			p, want := load(t.Context(), bytes.Clone(b), &oci.Workload{Module: "app.wasm", Export: export}, options{})
+			if want == nil {
+				p.close(t.Context())
+			}
 			_, err := Describe(b, "app.wasm", export)
 			if (want == nil) != (err == nil) || err != nil && err.Error() != want.Error() {
-				t.Errorf("%d: %v, but Check says %v", i, err, want)
+				t.Errorf("%d: %v, but it is loaded with %v", i, err, want)
 			}
 		}
 	}

@@ -51,17 +51,6 @@ func load(ctx context.Context, binary []byte, w *oci.Workload, o options) (progr
 	return loadCore(ctx, binary, info, w, o)
 }
 
-// Check tells whether a binary could run here, without compiling it: its kind,
-// what it declares and imports, and the function to call (empty for _start).
-// The error is a *control.Error whose sentence begins with the name.
-func Check(binary []byte, name, export string) error {
-	info, err := read(binary, name)
-	if err != nil {
-		return err
-	}
-	return checkDeclared(info, name, export)
-}
-
 // newHost prepares what the guest finds in its host.
 func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
 	c := wasi.Config{Args: w.Args, Env: w.Env, Listeners: w.Listeners, Outbound: w.Outbound, Stdin: int(o.stdin.Fd()), Stdout: int(o.stdout.Fd()), Stderr: int(o.stderr.Fd())}

@@ -26,7 +26,8 @@ func checkCommand() *cli.Command {
 		UsageText: "wasmctl check [OPTIONS] app.wasm[#export]|LAYOUT|ARCHIVE.tar|IMAGE …",
 		Description: `Reads and compiles each module as the runtime does when it creates a container,
 and runs nothing. An operand that is no file or directory is an image in a registry, which
-is asked with the credentials of "docker login"; write ./x for a file that may not exist.
+is asked with the credentials of "docker login", or on a node, with --address; write ./x for
+a file that may not exist.
 
 The exit code is 0 when all of them would run, else 1.
 
@@ -35,6 +36,8 @@ The exit code is 0 when all of them would run, else 1.
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "write an array of JSON"},
 			&cli.StringFlag{Name: "command", Usage: "`COMMAND` in place of the images' own, as in a Pod"},
+			&cli.StringFlag{Name: "address", Usage: "`SOCKET` of the containerd that has the images"},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "`NAMESPACE` of that containerd, k8s.io for CRI's", Value: "default"},
 			&cli.BoolFlag{Name: "fast", Usage: "do not compile: what only the compiler finds goes unnoticed"},
 		}, registryFlags()...),
 		Action: check,
@@ -69,7 +72,7 @@ func check(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(c.Context, unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	k := checker{registry: registry(c), fast: c.Bool("fast")}
+	k := checker{registry: registry(c), node: image.Node{Address: c.String("address"), Namespace: c.String("namespace")}, fast: c.Bool("fast")}
 	if c.IsSet("command") {
 		k.command = []string{c.String("command")}
 	}
@@ -95,7 +98,9 @@ func check(c *cli.Context) error {
 // checker checks operands.
 type checker struct {
 	registry image.Registry
-	fast     bool
+	// node has the images if it has an address.
+	node image.Node
+	fast bool
 	// command replaces that of images.
 	command []string
 }
@@ -117,11 +122,7 @@ func (k checker) find(ctx context.Context, operand string) ([]checked, error) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, ".") && !strings.HasSuffix(path, ".wasm"):
-		img, err := k.registry.Open(ctx, operand)
-		if err != nil {
-			return nil, err
-		}
-		return []checked{k.image(ctx, operand, img)}, nil
+		return k.named(ctx, operand)
 	case err != nil:
 		return nil, err
 	case st.IsDir():
@@ -138,6 +139,24 @@ func (k checker) find(ctx context.Context, operand string) ([]checked, error) {
 		return k.layout(ctx, operand, path)
 	}
 	return []checked{k.module(ctx, checked{Operand: operand, Module: path}, f, export)}, nil
+}
+
+// named checks an image of the node or of a registry.
+func (k checker) named(ctx context.Context, operand string) ([]checked, error) {
+	var img *image.Opened
+	var err error
+	if k.node.Address != "" {
+		var end func() error
+		if img, end, err = k.node.Open(ctx, operand); err == nil {
+			defer end()
+		}
+	} else {
+		img, err = k.registry.Open(ctx, operand)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []checked{k.image(ctx, operand, img)}, nil
 }
 
 // isTar recognises POSIX's and GNU's headers.

@@ -84,6 +84,10 @@ func TestPushedImageIsPulledAndRuns(t *testing.T) {
 			if !slices.Contains(strings.Fields(list.Stdout), packed[1]) {
 				t.Errorf("containerd has\n%snot %s", list.Stdout, packed[1])
 			}
+			checked = wasmctl(t, r, "check", "--address", h.Address(), "--namespace", h.Namespace, ref)
+			if !strings.Contains(checked, "runs      yes") || !strings.Contains(checked, "app.wasm") {
+				t.Errorf("%s: of the node's image wasmctl check prints\n%s", tt.shape, checked)
+			}
 			if !tt.runs {
 				continue
 			}
