@@ -57,14 +57,40 @@ const (
 	coldRuns   = 3
 )
 
-// measureSizes measures starts and memory by the size of the module.
-func measureSizes(ctx context.Context, store *provision.Store, d *daemon.Daemon, runs int) (err error) {
+// measureSizes measures starts and memory by the size of the module, against the
+// smallest of them.
+func measureSizes(ctx context.Context, b *bench, rounds int) (figures []*figure, err error) {
+	guests := sizes()
+	err = b.withDaemon(ctx, nil, func(d *daemon.Daemon) error { return runSizes(ctx, b.store, d, guests, rounds) })
+	if err != nil {
+		return nil, err
+	}
+	smallest := guests[0]
+	for _, g := range guests {
+		name := fmt.Sprintf("%s, %.3g MB", g.name, float64(g.size)/1e6)
+		compare := func(quantity, unit, a string, as []float64, b string, bs []float64) {
+			f := newFigure("size", name, quantity, unit, a, b)
+			f.Series[0].Samples, f.Series[1].Samples = as, bs
+			figures = append(figures, f)
+		}
+		compare("first start to the first byte", "ms", "compiling", g.cold, "compiled", g.warm[:len(g.cold)])
+		if g != smallest {
+			compare("Create and Start to the first byte", "ms", g.name, g.warm, smallest.name, smallest.warm)
+			compare("memory after Create", "MB", g.name, g.created, smallest.name, smallest.created)
+		}
+		if g.waits != nil {
+			compare("memory", "MB", "waiting", g.waiting, "created", g.created)
+		}
+	}
+	return figures, nil
+}
+
+func runSizes(ctx context.Context, store *provision.Store, d *daemon.Daemon, guests []*sized, rounds int) (err error) {
 	c, err := client.New(d.Address(), client.WithDefaultNamespace(d.Namespace))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	guests := sizes()
 	for _, g := range guests {
 		path, err := g.path(store, ctx)
 		if err != nil {
@@ -88,16 +114,14 @@ func measureSizes(ctx context.Context, store *provision.Store, d *daemon.Daemon,
 		return err
 	}
 	defer func() { err = errors.Join(err, keeper.remove(context.WithoutCancel(ctx))) }()
-	for i := range runs {
+	for i := range rounds {
 		for _, g := range guests {
 			if err := g.measure(ctx, c, d, i); err != nil {
 				return fmt.Errorf("%s: %w", g.name, err)
 			}
 		}
-		fmt.Fprintf(os.Stderr, "\r%d of %d", i+1, runs)
+		progress("size", i+1, rounds)
 	}
-	fmt.Fprintln(os.Stderr)
-	reportSizes(guests)
 	return nil
 }
 
@@ -182,7 +206,7 @@ func startSized(ctx context.Context, c *client.Client, d *daemon.Daemon, ref str
 	r.container, err = c.NewContainer(ctx, id, client.WithImage(img), client.WithNewSnapshot(id, img),
 		client.WithNewSpec(oci.WithImageConfigArgs(img, args), oci.WithAnnotations(map[string]string{
 			"io.containerd.runc.v2.group": sizesGroup, "io.containerd.wasm.v1/drain": "5s",
-		})), client.WithRuntime(wasmRuntime, nil))
+		})), client.WithRuntime("io.containerd.wasm.v1", nil))
 	if err != nil {
 		return nil, err
 	}
@@ -257,17 +281,4 @@ func runnerPSS(pid uint32) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("smaps_rollup of process %d has no Pss", pid)
-}
-
-func reportSizes(guests []*sized) {
-	fmt.Printf("| guest | module MB | cold ms | warm ms | created MB | waiting MB |\n| --- | --- | --- | --- | --- | --- |\n")
-	median := func(samples []float64) string {
-		if len(samples) == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.1f", percentile(slices.Sorted(slices.Values(samples)), 50))
-	}
-	for _, g := range guests {
-		fmt.Printf("| %s | %.3f | %s | %s | %s | %s |\n", g.name, float64(g.size)/1e6, median(g.cold), median(g.warm), median(g.created), median(g.waiting))
-	}
 }
