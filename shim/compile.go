@@ -31,20 +31,25 @@ const runnerName = "wasm-runner"
 // runner's build covers its version.
 const engine = "wazero"
 
-// runnerPath finds the runner beside the shim, or in containerd's PATH as runc
+// runnerPath finds the runner.
+//
+// Errors: errdefs.ErrUnavailable when it is not installed.
+func runnerPath() (string, error) { return programPath(runnerName) }
+
+// programPath finds a program beside the shim, or in containerd's PATH as runc
 // is found: containerd may have been given a copy of the shim alone.
 //
 // Errors: errdefs.ErrUnavailable when it is in neither place.
-func runnerPath() (string, error) {
+func programPath(name string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
-	path := filepath.Join(filepath.Dir(self), runnerName)
+	path := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	found, err := exec.LookPath(runnerName)
+	found, err := exec.LookPath(name)
 	if err != nil {
 		return "", errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%s is missing; install it beside %s or in containerd's PATH", path, filepath.Base(self)))
 	}

@@ -169,7 +169,8 @@ func (p *criPod) runImage(t *testing.T, ref string, command []string) (at, messa
 	return p.run(t, &cri.ImageSpec{Image: id, UserSpecifiedImage: ref}, command)
 }
 
-// run runs a container to its end and removes it.
+// run runs a container to its end and removes it. Without a command it is the
+// image's.
 func (p *criPod) run(t *testing.T, image *cri.ImageSpec, command []string) (at, message, stdout string) {
 	t.Helper()
 	ctx := t.Context()
@@ -178,9 +179,9 @@ func (p *criPod) run(t *testing.T, image *cri.ImageSpec, command []string) (at, 
 		Config: &cri.ContainerConfig{
 			Metadata: &cri.ContainerMetadata{Name: "guest"},
 			Image:    image,
-			Command:  command[:1], Args: command[1:],
-			LogPath: "guest.log",
-			Linux:   &cri.LinuxContainerConfig{},
+			Command:  command,
+			LogPath:  "guest.log",
+			Linux:    &cri.LinuxContainerConfig{},
 		},
 	})
 	if err != nil {

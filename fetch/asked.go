@@ -22,8 +22,9 @@ import (
 const criImages = `labels."io.cri-containerd.image"==managed`
 
 // checkAsked refuses a module of another image than the one that CRI was asked
-// for. Daemons from 2.0 on, asked by a kubelet that says it, tell the name that
-// was asked for. For the others an image must be one of a kind.
+// for. The annotation of newer daemons is the name that the kubelet says;
+// that of older ones, and without such a kubelet, is the name of what CRI has
+// taken: then an image must be one of a kind.
 func (d *daemon) checkAsked(ctx context.Context, asked string, found *image, read *layers.Image) error {
 	if asked == "" {
 		return nil
