@@ -51,9 +51,7 @@ func compileInto(ctx context.Context, socket *os.File) error {
 	if err != nil {
 		return control.Errorf(control.Unavailable, "%s: directory for compiled code: %w; make it writable, or run without a cache", c.Module, err)
 	}
-	linkVariants(info)
-	binary = boundTables(binary, info)
-	_, _, err = compile(ctx, binary, info, c.Module, cache)
+	_, _, err = compile(ctx, prepare(binary, info), info, c.Module, cache)
 	switch {
 	case err == nil:
 		return nil

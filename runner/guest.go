@@ -99,8 +99,8 @@ func loadInherited(ctx context.Context, withCache bool, socket *os.File) (_ prog
 	}
 	defer unmapModule(binary)
 	limitGarbage(len(binary))
-	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func() (func(), error) {
-		return limitOwnCompilation(w.Limits, w.Module, socket)
+	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func(held uint64) (func(), error) {
+		return limitOwnCompilation(w.Limits, held, w.Module, socket)
 	}}
 	if withCache {
 		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true

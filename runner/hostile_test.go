@@ -47,7 +47,7 @@ func TestModulesOfTooManyItemsAreRefused(t *testing.T) {
 			content = append(content, item...)
 		}
 		m.Raw(id, content)
-		if err := Check(m.Bytes(), "app.wasm", ""); err == nil || !strings.Contains(err.Error(), "more than 1000000") {
+		if _, err := Describe(m.Bytes(), "app.wasm", ""); err == nil || !strings.Contains(err.Error(), "more than 1000000") {
 			t.Errorf("section %d: %v", id, err)
 		}
 	}

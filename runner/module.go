@@ -52,4 +52,14 @@ func readModule(fd int, module string) ([]byte, error) {
 	return b, nil
 }
 
+// ReadModule reads a binary as a guest's process does, with its limits, into memory
+// that unmap frees. The error is a *control.Error.
+func ReadModule(f *os.File, name string) (binary []byte, unmap func(), err error) {
+	binary, err = readModule(int(f.Fd()), name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return binary, func() { unmapModule(binary) }, nil
+}
+
 func unmapModule(b []byte) { _ = unix.Munmap(b) }

@@ -31,20 +31,25 @@ const runnerName = "wasm-runner"
 // runner's build covers its version.
 const engine = "wazero"
 
-// runnerPath finds the runner beside the shim, or in containerd's PATH as runc
+// runnerPath finds the runner.
+//
+// Errors: errdefs.ErrUnavailable when it is not installed.
+func runnerPath() (string, error) { return programPath(runnerName) }
+
+// programPath finds a program beside the shim, or in containerd's PATH as runc
 // is found: containerd may have been given a copy of the shim alone.
 //
 // Errors: errdefs.ErrUnavailable when it is in neither place.
-func runnerPath() (string, error) {
+func programPath(name string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
 	}
-	path := filepath.Join(filepath.Dir(self), runnerName)
+	path := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	found, err := exec.LookPath(runnerName)
+	found, err := exec.LookPath(name)
 	if err != nil {
 		return "", errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%s is missing; install it beside %s or in containerd's PATH", path, filepath.Base(self)))
 	}
@@ -184,7 +189,7 @@ func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Targ
 		return nil, err
 	}
 	defer cache.Close()
-	digest, err := moduleDigest(target.Module)
+	digest, err := moduleDigest(target)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", target.Workload.Module, err)
 	}
@@ -209,10 +214,14 @@ func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Targ
 	return draft.Commit()
 }
 
-// moduleDigest hashes the whole file and leaves its offset at 0.
-func moduleDigest(f *os.File) (digest [sha256.Size]byte, _ error) {
+// moduleDigest hashes the whole file, unless its digest is known, and leaves its
+// offset at 0.
+func moduleDigest(target *oci.Target) (digest [sha256.Size]byte, _ error) {
+	if target.Digest != nil {
+		return *target.Digest, nil
+	}
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, oci.MaxModuleSize)); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(target.Module, 0, oci.MaxModuleSize)); err != nil {
 		return digest, err
 	}
 	h.Sum(digest[:0])

@@ -76,7 +76,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			return nil, nil, err
 		}
 	}
-	target, err := oci.Resolve(spec, rootfs)
+	layers := s.layersOf(spec, r.ID, r.Bundle, options)
+	target, err := oci.Resolve(spec, rootfs, layers.option(ctx))
 	if err != nil {
 		return nil, nil, classify(err)
 	}
@@ -106,6 +107,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	}
 
 	c := s.newContainer(r, spec, options, settings)
+	c.layers = layers
 	if mounted {
 		c.rootfs = rootfs
 	}

@@ -1,6 +1,7 @@
 // Command wasmctl is the tool for people who build and try Wasm images: it
-// packs modules into images and runs them without a container. It shares the
-// code of the runtime, so that what it accepts is what runs.
+// packs modules into images, tells whether modules and images would run, and runs
+// modules without a container. It shares the code of the runtime, so that what it
+// accepts is what runs.
 package main
 
 import (
@@ -15,19 +16,27 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/internal/version"
 )
 
-func main() { os.Exit(execute(os.Args, os.Stdout, os.Stderr)) }
+func main() { os.Exit(dispatch(os.Args)) }
+
+// dispatch tells the program from the process that it starts to compile.
+func dispatch(args []string) int {
+	if args[0] == compileProcess {
+		return compileMain()
+	}
+	return execute(args, os.Stdout, os.Stderr)
+}
 
 // execute runs the command line args and returns the exit code. A failure is
 // one line on stderr.
 func execute(args []string, stdout, stderr io.Writer) int {
-	pack := packCommand()
+	pack, check := packCommand(), checkCommand()
 	app := &cli.App{
 		Name:      "wasmctl",
 		Usage:     "build and try WebAssembly containers",
 		Version:   version.Version,
 		Writer:    stdout,
 		ErrWriter: stderr,
-		Commands:  []*cli.Command{pack, runCommand()},
+		Commands:  []*cli.Command{pack, check, runCommand()},
 		// A value may hold commas: --env HOSTS=a,b is one variable.
 		DisableSliceFlagSeparator: true,
 		// The exit code is decided below, in one place.
@@ -43,8 +52,11 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	for _, c := range app.Commands {
 		c.OnUsageError = usageError
 	}
-	if len(args) > 2 && pack.HasName(args[1]) {
-		args = append(args[:2:2], flagsFirst(pack.Flags, args[2:])...)
+	// What follows the module of "run" is the guest's.
+	for _, c := range []*cli.Command{pack, check} {
+		if len(args) > 2 && c.HasName(args[1]) {
+			args = append(args[:2:2], flagsFirst(c.Flags, args[2:])...)
+		}
 	}
 	err := app.Run(args)
 	if err == nil {

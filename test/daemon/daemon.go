@@ -22,7 +22,7 @@ import (
 type Programs struct {
 	Containerd string // containerd, ctr, containerd-shim-runc-v2
 	Runc       string
-	Shim       string // containerd-shim-wasm-v1 and wasm-runner, may be empty
+	Shim       string // containerd-shim-wasm-v1, wasm-runner and wasm-fetch, may be empty
 	Network    string // CNI's plugins, for StartCRI
 }
 
@@ -179,6 +179,10 @@ func (d *Daemon) Address() string { return d.path("c.sock") }
 
 // Shim is the absolute path of the daemon's own copy of the Wasm shim.
 func (d *Daemon) Shim() string { return d.path("bin", "containerd-shim-wasm-v1") }
+
+// Hosts is where the daemon's service for kubelet, and ctr if it is told so, read
+// how to reach registries.
+func (d *Daemon) Hosts() string { return d.path("hosts") }
 
 // CodeCache is the daemon's own directory of compiled code.
 func (d *Daemon) CodeCache() string { return d.path("code") }

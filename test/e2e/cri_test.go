@@ -52,6 +52,14 @@ func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubel
 	})
 }
 
+// onPlainKubelet is onKubelet with a pause container only, for what has nothing to
+// do with Pods.
+func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
+	t.Helper()
+	versions = slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
+	forVersions(t, versions, func(t *testing.T, version string) { test(t, startKubelet(t, version, withPause)) })
+}
+
 // startKubelet starts a daemon with its CRI service, and an image for Pods of the
 // handler. Who needs no pause container finds no pause image.
 func startKubelet(t *testing.T, version, handler string) *kubelet {
