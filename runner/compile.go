@@ -21,6 +21,7 @@ import (
 // refuses of a module, in the same words.
 func Compile() int {
 	socket := os.NewFile(control.SocketFD, "socket")
+	go endWith(socket)
 	if err := compileInto(context.Background(), socket); err != nil {
 		_ = control.SendError(socket, err)
 		return 1
@@ -29,6 +30,13 @@ func Compile() int {
 		return 1
 	}
 	return 0
+}
+
+// endWith ends this process when whoever has started it is gone: the code would
+// be nobody's.
+func endWith(socket *os.File) {
+	_, _ = socket.Read(make([]byte, 1))
+	os.Exit(1)
 }
 
 func compileInto(ctx context.Context, socket *os.File) error {

@@ -16,6 +16,7 @@ import (
 const (
 	draftPrefix = ".draft-" // locked with flock(2) by its maker
 	deadPrefix  = ".dead-"  // taken out of use and about to be removed
+	locksFile   = ".locks"  // what LookupOrMake locks, empty
 )
 
 // Cache is the directory. It may be used by several goroutines and, by way of
@@ -29,6 +30,8 @@ type Cache struct {
 	uid  int // owner of everything, the effective user
 	// limit is how many bytes all entries may have; 0 is no limit.
 	limit int64
+	// damaged hears of damage that LookupOrMake mends.
+	damaged func(*DamageError)
 }
 
 // Option is an option of Open.
@@ -37,6 +40,9 @@ type Option func(*Cache)
 // WithLimit bounds the bytes of all entries together. Commit then evicts those
 // that were not used for the longest time; those in use stay.
 func WithLimit(bytes int64) Option { return func(c *Cache) { c.limit = bytes } }
+
+// WithDamageReport calls f for each damaged entry that LookupOrMake replaces.
+func WithDamageReport(f func(*DamageError)) Option { return func(c *Cache) { c.damaged = f } }
 
 // Open opens the cache at root and makes it, with mode 0700, if it is missing.
 //

@@ -78,11 +78,12 @@ var rooms = map[string][]string{
 	"image":            {"oci"},
 	"sandbox/harden":   {"sandbox"}, // its generator does
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
-	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"compile":          {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
-	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache"},
+	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache", "compile"},
 }
 
 // room returns the room of a package of this module: "" if it is in none, and
