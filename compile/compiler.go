@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -100,7 +101,7 @@ func start(cmd *exec.Cmd) (wait func() (int, error), err error) {
 		if cmd.ProcessState == nil {
 			return 0, fmt.Errorf("wait for the compile process: %w", err)
 		}
-		if status, ok := cmd.ProcessState.Sys().(unix.WaitStatus); ok && status.Signaled() {
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 			return 128 + int(status.Signal()), nil
 		}
 		return cmd.ProcessState.ExitCode(), nil

@@ -84,7 +84,10 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 	}
 	defer work.Close()
 	p := &process{compiler: c, done: make(chan struct{})}
-	if p.stderr, err = launch.Memfd("stderr", nil); err != nil {
+	if p.stderr, err = launch.Memfd("stderr", nil); err == nil {
+		err = p.stderr.Truncate(0)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if p.talk, err = launch.NewConversation(); err != nil {
@@ -166,7 +169,7 @@ func (p *process) blame(ctx context.Context, name string, err error) error {
 		if p.killedForMemory() {
 			return refuse(control.ResourceExhausted, "%s ran out of the container's memory while it was compiled or loaded; raise the memory limit", name)
 		}
-		return refuse(control.Internal, "%s: its process ended with status %d before it was ready", name, p.status)
+		return refuse(control.Internal, "%s: its compile process ended with status %d before it was done%s", name, p.status, p.lastWords())
 	}
 	if e, ok := errors.AsType[*control.Error](err); ok {
 		switch e.Class {
@@ -183,6 +186,18 @@ func (p *process) ranOutOfMemory() bool {
 	head := make([]byte, 4<<10)
 	n, _ := p.stderr.ReadAt(head, 0)
 	return bytes.Contains(head[:n], []byte("out of memory")) || bytes.Contains(head[:n], []byte("cannot allocate memory"))
+}
+
+// lastWords is the first line that the process left on its standard error, for a
+// message.
+func (p *process) lastWords() string {
+	head := make([]byte, 200)
+	n, _ := p.stderr.ReadAt(head, 0)
+	line, _, _ := bytes.Cut(head[:n], []byte("\n"))
+	if len(line) == 0 {
+		return ""
+	}
+	return ": " + string(line)
 }
 
 func (p *process) killedForMemory() bool {

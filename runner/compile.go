@@ -48,6 +48,9 @@ func compileInto(ctx context.Context, socket *os.File) error {
 		return err
 	}
 	binary, err := readModule(control.ModuleFD, c.Module)
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Class == control.ResourceExhausted && c.Limits.Memory > 0 {
+		return outOfMemory(c.Module, c.Limits)
+	}
 	if err != nil {
 		return err
 	}
