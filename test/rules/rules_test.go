@@ -76,14 +76,15 @@ var rooms = map[string][]string{
 	"sandbox/cgroup":   nil,
 	"runner/codecache": nil,
 	"image":            {"oci"},
+	"oci/layers":       {"oci"},
 	"sandbox/harden":   {"sandbox"}, // its generator does
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
 	"compile":          {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
-	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
+	"shim":             {"oci", "oci/layers", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
-	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache", "compile"},
+	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache", "compile"},
 }
 
 // room returns the room of a package of this module: "" if it is in none, and
