@@ -2,6 +2,7 @@ package compile
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,16 @@ type Compiler struct {
 	Start sandbox.Starter
 }
 
+// Module is what is to be compiled.
+type Module struct {
+	// Name is what messages call it.
+	Name string
+	// File is the binary. It is read without its offset.
+	File *os.File
+	// Digest is its SHA-256 if that is known without reading it.
+	Digest *[sha256.Size]byte
+}
+
 // ModuleError is the failure of a module that would fail in any cache.
 type ModuleError struct{ Err *control.Error }
 
@@ -46,24 +57,24 @@ func refuse(class control.Class, format string, args ...any) *ModuleError {
 const patience = 4
 
 // Entry returns the code of a module from the cache, and compiles it first, of
-// all processes of the node in one, if it is not there. name is the module's in
-// messages. compiled tells whether this call did it.
+// all processes of the node in one, if it is not there. compiled tells whether
+// this call did it.
 //
 // Errors: a *ModuleError when the module is to blame, the cause of ctx when that
 // ends, and others when the cache cannot be used.
-func (c *Compiler) Entry(ctx context.Context, cache *codecache.Cache, name string, module *os.File) (entry *codecache.Entry, compiled bool, err error) {
-	key, err := KeyOf(module)
+func (c *Compiler) Entry(ctx context.Context, cache *codecache.Cache, m Module) (entry *codecache.Entry, compiled bool, err error) {
+	key, err := KeyOf(m)
 	if err != nil {
 		return nil, false, err
 	}
 	entry, err = cache.LookupOrMake(ctx, key, c.Limits.Time/patience, func(d *codecache.Draft) error {
 		compiled = true
-		own, err := copyOf(module, key, d)
+		own, err := copyOf(m, key, d)
 		if err != nil {
 			return err
 		}
 		defer own.Close()
-		return c.compile(ctx, d, name, own)
+		return c.compile(ctx, d, m.Name, own)
 	})
 	return entry, compiled, err
 }
@@ -71,14 +82,14 @@ func (c *Compiler) Entry(ctx context.Context, cache *codecache.Cache, name strin
 // copyOf returns a file of the module's bytes that nobody else has. The module
 // may lie where others can write, and what is compiled must be what the key is
 // about: the key is also that of the same module in another's container.
-func copyOf(module *os.File, key codecache.Key, d *codecache.Draft) (*os.File, error) {
+func copyOf(m Module, key codecache.Key, d *codecache.Draft) (*os.File, error) {
 	f, err := d.TempFile()
 	if err != nil {
 		return nil, err
 	}
-	digest, err := digestOf(module, f)
+	digest, err := digestOf(m.File, f)
 	if err == nil && digest != key.Module {
-		err = refuse(control.InvalidArgument, "%s was changed while it was read; leave the file alone while the container is created", module.Name())
+		err = refuse(control.InvalidArgument, "%s was changed while it was read; leave the file alone while the container is created", m.Name)
 	}
 	if err == nil {
 		// The process inherits the offset.

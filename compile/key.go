@@ -18,15 +18,17 @@ import (
 const engine = "wazero"
 
 // KeyOf returns the key of a module's code as this machine's runner compiles it.
-// It reads the file without its offset.
-func KeyOf(module *os.File) (codecache.Key, error) {
+func KeyOf(m Module) (codecache.Key, error) {
 	build, err := Build()
 	if err != nil {
 		return codecache.Key{}, err
 	}
-	digest, err := digestOf(module, nil)
+	if m.Digest != nil {
+		return codecache.NewKey(*m.Digest, engine, build), nil
+	}
+	digest, err := digestOf(m.File, nil)
 	if err != nil {
-		return codecache.Key{}, fmt.Errorf("read %s: %w", module.Name(), err)
+		return codecache.Key{}, fmt.Errorf("read %s: %w", m.Name, err)
 	}
 	return codecache.NewKey(digest, engine, build), nil
 }

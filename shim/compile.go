@@ -104,7 +104,7 @@ func (c *container) codeFrom(ctx context.Context, dir string, target *oci.Target
 	}
 	defer cache.Close()
 	compiler := compile.Compiler{Limits: c.options.compile, Landlock: c.options.Landlock, Cgroup: c.cgroup, Start: startReaped}
-	entry, _, err := compiler.Entry(ctx, cache, target.Workload.Module, target.Module)
+	entry, _, err := compiler.Entry(ctx, cache, compile.Module{Name: target.Workload.Module, File: target.Module, Digest: target.Digest})
 	if err != nil {
 		return nil, err
 	}

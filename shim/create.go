@@ -63,7 +63,12 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if mounted {
 		undo.push(func() { unmount(ctx, rootfs) })
 	}
-	target, err := oci.Resolve(spec, rootfs)
+	layers := s.layersOf(spec, r.ID, r.Bundle, options)
+	var find []oci.Option
+	if !oci.IsSandbox(spec.Annotations) {
+		find = append(find, layers.option(ctx))
+	}
+	target, err := oci.Resolve(spec, rootfs, find...)
 	if err != nil {
 		return nil, nil, classify(err)
 	}
@@ -94,6 +99,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		sharedPID: !hasOwnPIDNamespace(spec),
 		hooks:     newHooks(spec, r.ID, r.Bundle),
 		options:   options,
+		layers:    layers,
 		settings:  settings,
 		init:      newProcess(settings.Drain),
 		execs:     make(map[string]*process),

@@ -29,9 +29,11 @@ import (
 // This file and native.go convert errors to gRPC status; nothing below does.
 type service struct {
 	namespace string
-	events    *eventQueue
-	native    *nativeTasks
-	shutdown  shutdown.Service
+	// address is that of containerd's gRPC socket.
+	address  string
+	events   *eventQueue
+	native   *nativeTasks
+	shutdown shutdown.Service
 
 	mu sync.Mutex
 	// containers holds the Wasm containers; nil for an id whose Create is
@@ -50,9 +52,9 @@ type service struct {
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
 
-// newService returns the service of one shim. ctx carries the containerd
-// namespace and ends with the shim.
-func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Service) (*service, error) {
+// newService returns the service of one shim of the daemon whose gRPC socket is at
+// address. ctx carries the containerd namespace and ends with the shim.
+func newService(ctx context.Context, address string, publisher ctrshim.Publisher, sd shutdown.Service) (*service, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return nil, err
@@ -63,6 +65,7 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 	}
 	s := &service{
 		namespace:  ns,
+		address:    address,
 		events:     newEventQueue(ctx, publisher),
 		native:     native,
 		shutdown:   sd,

@@ -37,6 +37,8 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
+		_, err = image.ReadConfig(t.Context(), store)
+		expectSentence(err)
 		_, _, err = image.Choose()
 		expectSentence(err)
 		m, reading, err := image.Choose(arg, "x")

@@ -26,8 +26,9 @@ const (
 
 // Image is what an image says of its layers.
 type Image struct {
-	// Manifest is that of which the layers are.
+	// Manifest is that of which the layers are, and Config its config.
 	Manifest digest.Digest
+	Config   ocispec.Descriptor
 	// Modules are the layers that are WebAssembly binaries, in their order.
 	Modules []Module
 	// RootFS: there are layers of a root file system, too.
@@ -80,7 +81,7 @@ func (r *reader) read(target ocispec.Descriptor, depth int) (*Image, error) {
 			"the image's index %s holds indexes in indexes, or more manifests than this runtime reads; publish a plain index", target.Digest)
 	}
 	r.left--
-	b, err := r.blob(target)
+	b, err := readBlob(r.ctx, r.provider, target, "manifest")
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func newImage(dgst digest.Digest, d *document) (*Image, error) {
 			return nil, control.Errorf(control.InvalidArgument, "the image is %s (%s), which this runtime does not host; %s", a.name, t, a.wayOut)
 		}
 	}
-	image := &Image{Manifest: dgst}
+	image := &Image{Manifest: dgst, Config: d.Config}
 	for _, l := range d.Layers {
 		switch {
 		case moduleTypes[l.MediaType]:
@@ -170,22 +171,29 @@ func isMissing(err error) bool {
 	return ok && e.Class == control.NotFound
 }
 
-// blob reads a small blob and verifies it.
-func (r *reader) blob(d ocispec.Descriptor) ([]byte, error) {
-	ra, err := open(r.ctx, r.provider, d, "manifest")
+// ReadConfig returns the bytes of the config, which may be of any type.
+//
+// Errors are those of Read.
+func (i *Image) ReadConfig(ctx context.Context, provider content.Provider) ([]byte, error) {
+	return readBlob(ctx, provider, i.Config, "config")
+}
+
+// readBlob reads a small blob and verifies it.
+func readBlob(ctx context.Context, provider content.Provider, d ocispec.Descriptor, kind string) ([]byte, error) {
+	ra, err := open(ctx, provider, d, kind)
 	if err != nil {
 		return nil, err
 	}
 	defer ra.Close()
 	if ra.Size() > maxManifest || d.Size > maxManifest {
-		return nil, control.Errorf(control.InvalidArgument, "manifest %s has %d bytes, more than the %d that registries take; push the image again", d.Digest, max(ra.Size(), d.Size), maxManifest)
+		return nil, control.Errorf(control.InvalidArgument, "%s %s has %d bytes, more than the %d that registries take; push the image again", kind, d.Digest, max(ra.Size(), d.Size), maxManifest)
 	}
 	b := make([]byte, max(ra.Size(), 0))
 	if _, err := ra.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, control.Errorf(control.Unavailable, "read manifest %s: %w", d.Digest, err)
+		return nil, control.Errorf(control.Unavailable, "read %s %s of the image: %w", kind, d.Digest, err)
 	}
 	if d.Digest.Algorithm().FromBytes(b) != d.Digest {
-		return nil, control.Errorf(control.InvalidArgument, "manifest %s was damaged, its content has another digest; remove the image and pull it again", d.Digest)
+		return nil, control.Errorf(control.InvalidArgument, "%s %s was damaged, its content has another digest; remove the image and pull it again", kind, d.Digest)
 	}
 	return b, nil
 }

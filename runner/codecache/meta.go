@@ -45,9 +45,10 @@ type metaFile struct {
 }
 
 // Names that wazero gives: a directory per version and platform, and files named
-// by a hash. Its temporary files match neither.
+// by a hash. Its temporary files match neither. Entries that hold a module itself
+// have a directory and a file of such names, too.
 var (
-	dirName  = regexp.MustCompile(`^wazero-[A-Za-z0-9.+_()-]{1,128}$`)
+	dirName  = regexp.MustCompile(`^(wazero-[A-Za-z0-9.+_()-]{1,128}|` + moduleDir + `)$`)
 	fileName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 

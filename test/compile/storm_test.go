@@ -105,7 +105,7 @@ func (s *storm) one(i int) {
 		s.t.Error(err)
 		return
 	}
-	entry, _, err := c.Entry(context.Background(), s.cache, kind, file)
+	entry, _, err := c.Entry(context.Background(), s.cache, compile.Module{Name: kind, File: file})
 	end, written := "compiled", int64(0)
 	if refused, ok := errors.AsType[*compile.ModuleError](err); ok {
 		end = string(refused.Err.Class)
