@@ -69,5 +69,9 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // usageError reports a wrong flag in one line; the default prints the whole
 // help around it.
 func usageError(c *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w; see %s --help", err, strings.TrimSpace("wasmctl "+c.Command.FullName()))
+	name := c.Command.HelpName
+	if name == "" {
+		name = "wasmctl"
+	}
+	return fmt.Errorf("%w; see %s --help", err, name)
 }

@@ -135,7 +135,7 @@ func prepareAll(ctx context.Context, c *cli.Context) error {
 	defer p.out.end()
 	var list []images.Image
 	if c.Bool("all") || len(names) > 0 {
-		if p.daemon, err = dial(c); err != nil {
+		if p.daemon, err = dial(ctx, c); err != nil {
 			return err
 		}
 		defer p.daemon.Close()

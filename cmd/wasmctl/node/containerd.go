@@ -48,9 +48,18 @@ type daemon struct {
 }
 
 // dial connects to the daemon that the flags name.
-func dial(c *cli.Context) (*daemon, error) {
+func dial(ctx context.Context, c *cli.Context) (*daemon, error) {
 	address := c.String("address")
 	cl, err := client.New(address, client.WithTimeout(connectTimeout))
+	if err == nil {
+		// The client connects at the first call only.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		if _, err = cl.Version(ctx); err != nil {
+			cl.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("containerd does not answer at %s: %w; name its socket with --address", address, err)
 	}

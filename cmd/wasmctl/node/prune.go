@@ -102,7 +102,7 @@ func conditionsOf(ctx context.Context, c *cli.Context) (all []condition, _ error
 		})
 	}
 	if c.Bool("unused-images") {
-		d, err := dial(c)
+		d, err := dial(ctx, c)
 		if err != nil {
 			return nil, err
 		}
