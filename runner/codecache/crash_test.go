@@ -259,9 +259,15 @@ func describeCall(n notification) string {
 		target, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", int32(fd)))
 		return target
 	}
+	// Read by the kernel: the race detector does not see that the caller waits.
 	text := func(address uint64) string {
-		p := *(*unsafe.Pointer)(unsafe.Pointer(&address))
-		return unix.BytePtrToString((*byte)(p))
+		b := make([]byte, unix.PathMax)
+		local := []unix.Iovec{{Base: &b[0]}}
+		local[0].SetLen(len(b))
+		// What is behind the end of the mapping is not read.
+		n, _ := unix.ProcessVMReadv(os.Getpid(), local, []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}, 0)
+		s, _, _ := bytes.Cut(b[:max(n, 0)], []byte{0})
+		return string(s)
 	}
 	at := func(fd, name uint64) string {
 		if s := text(name); !strings.HasPrefix(s, "/") {
