@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -181,12 +182,18 @@ func (p *process) blame(ctx context.Context, name string, err error) error {
 }
 
 // ranOutOfMemory tells from what a process of Go left on its standard error that
-// it ended for want of memory.
+// it ended for want of memory. That is also why the runtime's own code, which runs
+// on goroutine 0, meets nil: Go 1.26's collector does not check what its queues
+// are given.
 func (p *process) ranOutOfMemory() bool {
 	head := make([]byte, 4<<10)
 	n, _ := p.stderr.ReadAt(head, 0)
-	return bytes.Contains(head[:n], []byte("out of memory")) || bytes.Contains(head[:n], []byte("cannot allocate memory"))
+	head = head[:n]
+	return bytes.Contains(head, []byte("out of memory")) || bytes.Contains(head, []byte("cannot allocate memory")) ||
+		nilInRuntime.Match(head)
 }
+
+var nilInRuntime = regexp.MustCompile(`^SIGSEGV: .*\n.* addr=0x0\n\ngoroutine 0 .*\nruntime\.`)
 
 // lastWords is the first line that the process left on its standard error, for a
 // message.
