@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -237,6 +238,39 @@ func TestACompileThatIsEndedLeavesNothing(t *testing.T) {
 			if len(drafts) > 0 {
 				t.Errorf("%v: left %v", signal, drafts)
 			}
+		}
+	})
+}
+
+// Whoever looks after the cache disturbs no container that starts meanwhile.
+func TestTheCacheIsCleanedWhileContainersStart(t *testing.T) {
+	onNewestDaemon(t, func(t *testing.T, h *host) {
+		want(t, h.probe(t, "hello"), 0, "hello from probe-c\n", "")
+		ctx, stop := context.WithCancel(t.Context())
+		var cleaners sync.WaitGroup
+		for _, args := range [][]string{{"prune", "--all"}, {"verify"}, {"ls"}, {"prune", "--unused-images"}} {
+			cleaners.Go(func() {
+				for ctx.Err() == nil {
+					if r := h.runWasmctl(t, append([]string{"cache"}, args...)...); r.Code != 0 {
+						t.Errorf("cache %v: %+v", args, r)
+						return
+					}
+				}
+			})
+		}
+		logged := len(h.Log())
+		for range 15 {
+			want(t, h.probe(t, "hello"), 0, "hello from probe-c\n", "")
+		}
+		stop()
+		cleaners.Wait()
+		for line := range strings.Lines(h.Log()[logged:]) {
+			if strings.Contains(line, "not cached") || strings.Contains(line, "damaged") {
+				t.Errorf("a shim says: %s", line)
+			}
+		}
+		if kept := h.keeps(t); len(kept) > 0 {
+			t.Errorf("containerd keeps %v", kept)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wasmshim/containerd-shim-wasm/compile"
+	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 )
@@ -62,6 +63,9 @@ func prune(ctx context.Context, c *cli.Context) error {
 		}
 	}
 	cache, err := open(c)
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Class == control.NotFound && !c.IsSet("cache") {
+		return tellPruned(c, nil) // a node on which nothing ran yet
+	}
 	if err != nil {
 		return err
 	}
@@ -81,10 +85,7 @@ func prune(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	removed, err := remove(cache, chosen, c.Bool("dry-run"))
-	if err := errors.Join(err, tellPruned(c, removed)); err != nil {
-		return err
-	}
-	return nil
+	return errors.Join(err, tellPruned(c, removed))
 }
 
 func conditionsOf(ctx context.Context, c *cli.Context) (all []condition, _ error) {
