@@ -242,6 +242,15 @@ func TestACompileThatIsEndedLeavesNothing(t *testing.T) {
 	})
 }
 
+// On a node of Kubernetes the images are those of Pods, and CRI gives each of them
+// three names.
+func TestCompileFindsTheImagesOfPods(t *testing.T) {
+	onKubelet(t, func(t *testing.T, k *kubelet) {
+		// An empty flag is none.
+		has(t, k.h.runWasmctl(t, "compile", "--all", "--namespace="), 0, "compiled  localhost/probe-c:1 /probe-c.wasm", "native    "+pauseImage+"\n", "1 compiled, 0 cached, 1 native, 0 skipped, 0 failed\n")
+	})
+}
+
 // Whoever looks after the cache disturbs no container that starts meanwhile.
 func TestTheCacheIsCleanedWhileContainersStart(t *testing.T) {
 	onNewestDaemon(t, func(t *testing.T, h *host) {
