@@ -85,10 +85,7 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 	}
 	defer work.Close()
 	p := &process{compiler: c, done: make(chan struct{})}
-	if p.stderr, err = launch.Memfd("stderr", nil); err == nil {
-		err = p.stderr.Truncate(0)
-	}
-	if err != nil {
+	if p.stderr, err = newStderr(); err != nil {
 		return nil, err
 	}
 	if p.talk, err = launch.NewConversation(); err != nil {
@@ -181,14 +178,41 @@ func (p *process) blame(ctx context.Context, name string, err error) error {
 	return fmt.Errorf("compile %s: %w", name, err)
 }
 
+// maxStderr is what of a standard error is kept.
+const maxStderr = 16 << 10
+
+// newStderr returns a file in memory that does not grow beyond maxStderr.
+func newStderr() (*os.File, error) {
+	fd, err := unix.MemfdCreate("stderr", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "stderr")
+	err = f.Truncate(maxStderr)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make a standard error: %w", err)
+	}
+	return f, nil
+}
+
+// said is how a process's standard error begins.
+func (p *process) said(most int) []byte {
+	head := make([]byte, most)
+	n, _ := p.stderr.ReadAt(head, 0)
+	text, _, _ := bytes.Cut(head[:n], []byte{0})
+	return text
+}
+
 // ranOutOfMemory tells from what a process of Go left on its standard error that
 // it ended for want of memory. That is also why the runtime's own code, which runs
 // on goroutine 0, meets nil: Go 1.26's collector does not check what its queues
 // are given.
 func (p *process) ranOutOfMemory() bool {
-	head := make([]byte, 4<<10)
-	n, _ := p.stderr.ReadAt(head, 0)
-	head = head[:n]
+	head := p.said(4 << 10)
 	return bytes.Contains(head, []byte("out of memory")) || bytes.Contains(head, []byte("cannot allocate memory")) ||
 		nilInRuntime.Match(head)
 }
@@ -198,9 +222,7 @@ var nilInRuntime = regexp.MustCompile(`^SIGSEGV: .*\n.* addr=0x0\n\ngoroutine 0 
 // lastWords is the first line that the process left on its standard error, for a
 // message.
 func (p *process) lastWords() string {
-	head := make([]byte, 200)
-	n, _ := p.stderr.ReadAt(head, 0)
-	line, _, _ := bytes.Cut(head[:n], []byte("\n"))
+	line, _, _ := bytes.Cut(p.said(200), []byte("\n"))
 	if len(line) == 0 {
 		return ""
 	}

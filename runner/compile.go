@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"github.com/tetratelabs/wazero"
@@ -35,8 +36,11 @@ func Compile() int {
 // endWith ends this process when whoever has started it is gone: the code would
 // be nobody's.
 func endWith(socket *os.File) {
-	_, _ = socket.Read(make([]byte, 1))
-	os.Exit(1)
+	// Nothing comes. Where it is no socket, but what can only be written, nothing
+	// can be read either.
+	if _, err := socket.Read(make([]byte, 1)); err == io.EOF {
+		os.Exit(1)
+	}
 }
 
 func compileInto(ctx context.Context, socket *os.File) error {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wasmshim/containerd-shim-wasm/compile"
+	compiler "github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 )
 
@@ -37,7 +37,7 @@ func newTestCache(t *testing.T) *testCache {
 	t.Setenv("PATH", bin)
 	c := &testCache{t: t, root: filepath.Join(t.TempDir(), "cache"), keys: map[string]codecache.Key{}}
 	digest := [32]byte{1}
-	current, err := compile.KeyOf(compile.Module{Digest: &digest})
+	current, err := compiler.KeyOf(compiler.Module{Digest: &digest})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestADirectoryThatIsNoCacheIsRefused(t *testing.T) {
 // On a node that is new there is nothing to do for a timer.
 func TestPruneWithoutACacheIsNoFailure(t *testing.T) {
 	var out, errs bytes.Buffer
-	t.Setenv(compile.CacheDirEnv, filepath.Join(t.TempDir(), "none"))
+	t.Setenv(compiler.CacheDirEnv, filepath.Join(t.TempDir(), "none"))
 	if code := execute([]string{"wasmctl", "cache", "prune", "--all"}, &out, &errs); code != 0 || out.String() != "removed 0 entries, 0 B\n" {
 		t.Errorf("exit code %d, %q, %q", code, &out, &errs)
 	}
