@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -86,7 +88,9 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 		return nil, fmt.Errorf("find own binary: %w", err)
 	}
 	cmd := exec.Command(self, "-namespace", l.namespace, "-address", l.address, "-id", l.id, fetchAction)
-	cmd.Stdin, cmd.Stderr = request, os.Stderr
+	// It logs there, and Go's runtime says why it ends.
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = request, &stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "GOMEMLIMIT=64MiB")
 	wait, err := startReaped(cmd)
@@ -101,6 +105,9 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 		_ = cmd.Process.Kill()
 	}
 	status, waitErr := wait()
+	if stderr.Len() > 0 {
+		log.G(ctx).WithField("id", l.id).Warnf("%s: %.4096s", fetchAction, stderr.Bytes())
+	}
 	switch {
 	case !stop():
 		err = context.Cause(ctx)

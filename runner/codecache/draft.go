@@ -242,7 +242,7 @@ func (d *Draft) seal(code int) (*meta, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(names) != 1 || !dirName.MatchString(names[0]) {
+	if len(names) != 1 || !isDirName(names[0]) {
 		return nil, fmt.Errorf("the engine left %q instead of one directory of its own", names)
 	}
 	dir, err := openDir(code, names[0])
@@ -279,7 +279,7 @@ func (d *Draft) seal(code int) (*meta, error) {
 
 func (d *Draft) sealFile(dirfd int, name string, limit int64) (metaFile, error) {
 	f := metaFile{Name: name}
-	if !fileName.MatchString(name) {
+	if !isHash(name) {
 		return f, fmt.Errorf("the engine left %q, which is no name of compiled code", name)
 	}
 	fd, err := openFile(dirfd, name)

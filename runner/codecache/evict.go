@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +13,6 @@ import (
 // An entry in use is locked: shared by everybody who has an Entry of it,
 // exclusively by who evicts it. A runner's mount of an entry would survive its
 // removal, but the files in it would not.
-
-// entryName is what Key.String returns.
-var entryName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // lockRoot keeps other processes and goroutines from committing until the lock
 // is closed. So the cache is never above its limit, and two that evict at a time
@@ -110,7 +106,7 @@ func (c *Cache) entries() ([]used, error) {
 	}
 	var list []used
 	for _, name := range names {
-		if !entryName.MatchString(name) {
+		if !isHash(name) {
 			continue
 		}
 		var st unix.Stat_t

@@ -57,7 +57,7 @@ func (c *Cache) Strays() ([]string, error) {
 	}
 	var strays []string
 	for _, name := range names {
-		known := entryName.MatchString(name) || name == locksFile ||
+		known := isHash(name) || name == locksFile ||
 			strings.HasPrefix(name, draftPrefix) || strings.HasPrefix(name, deadPrefix)
 		if !known {
 			strays = append(strays, name)
@@ -69,7 +69,7 @@ func (c *Cache) Strays() ([]string, error) {
 // Remove removes an entry as List described it. It reports false when a process
 // is loading the entry, or has used it since.
 func (c *Cache) Remove(i Info) (bool, error) {
-	if !entryName.MatchString(i.Name) {
+	if !isHash(i.Name) {
 		return false, fmt.Errorf("remove from the code cache: %q is no entry's name", i.Name)
 	}
 	removed, err := c.evict(i.Name, func(fd int) bool {

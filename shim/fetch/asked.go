@@ -7,7 +7,6 @@ import (
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
@@ -23,8 +22,9 @@ import (
 const criImages = `labels."io.cri-containerd.image"==managed`
 
 // checkAsked refuses a module of another image than the one that CRI was asked
-// for. Daemons from 2.0 on, asked by a kubelet that says it, tell the name that
-// was asked for. For the others an image must be one of a kind.
+// for. The annotation of newer daemons is the name that the kubelet says;
+// that of older ones, and without such a kubelet, is the name of what CRI has
+// taken: then an image must be one of a kind.
 func (d *daemon) checkAsked(ctx context.Context, asked string, found *image, read *layers.Image) error {
 	if asked == "" {
 		return nil
@@ -50,10 +50,7 @@ func (d *daemon) checkAsked(ctx context.Context, asked string, found *image, rea
 // named returns the image that a user means by the name, or nil if there is none
 // or the name is none.
 func (d *daemon) named(ctx context.Context, name string) *image {
-	if ref, err := reference.ParseDockerRef(name); err == nil {
-		name = ref.String()
-	}
-	img, err := d.image(ctx, name)
+	img, err := d.image(ctx, familiar(name))
 	if err != nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
@@ -143,7 +144,7 @@ func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
 
 // about says of which image a sentence speaks.
 func about(img *image, err error) error {
-	if e, ok := err.(*control.Error); ok {
+	if e, ok := errors.AsType[*control.Error](err); ok {
 		return control.Errorf(e.Class, "image %s: %s", img.name, e.Message)
 	}
 	return err

@@ -78,11 +78,16 @@ var forKubelet = []string{
 // criConfig configures the CRI service. The score stays, as in writeConfig.
 func (d *Daemon) criConfig(format int) string {
 	runtime, image := "io.containerd.cri.v1.runtime", fmt.Sprintf(`
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = %q
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = %q
-`, d.sandboxImage)
+`, d.Hosts(), d.sandboxImage)
 	if format == 2 {
-		runtime, image = "io.containerd.grpc.v1.cri", ""
+		runtime, image = "io.containerd.grpc.v1.cri", fmt.Sprintf(`
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = %q
+`, d.Hosts())
 	}
 	text := image + fmt.Sprintf("\n[plugins.%q]\n  restrict_oom_score_adj = true\n", runtime)
 	if format == 2 {

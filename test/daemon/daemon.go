@@ -170,6 +170,10 @@ func (d *Daemon) Address() string { return d.path("c.sock") }
 // Shim is the absolute path of the daemon's own copy of the Wasm shim.
 func (d *Daemon) Shim() string { return d.path("bin", "containerd-shim-wasm-v1") }
 
+// Hosts is where the daemon's service for kubelet, and ctr if it is told so, read
+// how to reach registries.
+func (d *Daemon) Hosts() string { return d.path("hosts") }
+
 // CodeCache is the daemon's own directory of compiled code.
 func (d *Daemon) CodeCache() string { return d.path("code") }
 

@@ -32,7 +32,12 @@ type kubelet struct {
 // the last of the old line.
 func onKubelet(t *testing.T, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	versions := slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return v != "2.4" && v != "1.7" })
+	onKubeletOf(t, slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return v != "2.4" && v != "1.7" }), test)
+}
+
+// onKubeletOf is onKubelet for those versions.
+func onKubeletOf(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
+	t.Helper()
 	forVersions(t, versions, func(t *testing.T, version string) {
 		p, err := theSuite.programs(t.Context(), version)
 		if err != nil {

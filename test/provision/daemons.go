@@ -62,6 +62,12 @@ func (s *Store) Busybox(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "busybox"), err
 }
 
+// Registry returns the path of the registry program of test/daemons/registry.
+func (s *Store) Registry(ctx context.Context) (string, error) {
+	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", "-trimpath", "-ldflags", "-s -w")
+	return filepath.Join(dir, "registry"), err
+}
+
 // Staticcheck returns the path of the linter of test/tools.
 func (s *Store) Staticcheck(ctx context.Context) (string, error) {
 	dir, err := s.goTools(ctx, "tools", "", "test/tools", "-trimpath")
@@ -93,7 +99,8 @@ func (s *Store) goTools(ctx context.Context, name, version, module string, flags
 	if err != nil {
 		return "", err
 	}
-	key, err := s.digest(append(flags, compiler), module+"/go.mod", module+"/go.sum")
+	// All of it: a tool may be the module's own program.
+	key, err := s.digest(append(flags, compiler), module)
 	if err != nil {
 		return "", err
 	}
