@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -109,6 +110,9 @@ func (s *storm) one(i int) {
 	end, written := "compiled", int64(0)
 	if refused, ok := errors.AsType[*compile.ModuleError](err); ok {
 		end = string(refused.Err.Class)
+		if refused.Err.Class == control.InvalidArgument && isValid(kind) {
+			s.t.Errorf("seed %d, module %d, %s is valid: %v", s.seed, i, kind, err)
+		}
 		if refused.Err.Class == control.Internal {
 			s.mu.Lock()
 			s.deaths[fmt.Sprintf("seed %d, module %d, %s of %d bytes", s.seed, i, kind, len(module))] = refused.Err.Message
@@ -131,6 +135,11 @@ func (s *storm) one(i int) {
 	s.usages = append(s.usages, u)
 	s.outcomes[kind+": "+end]++
 	s.mu.Unlock()
+}
+
+// isValid tells that modules of that kind are.
+func isValid(kind string) bool {
+	return kind == "random functions" || strings.HasPrefix(kind, "hostile (")
 }
 
 func writeAll(f *os.File, b []byte) error {
