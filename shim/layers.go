@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -17,13 +18,9 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
+	"github.com/wasmshim/containerd-shim-wasm/internal/layerfile"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
-	"github.com/wasmshim/containerd-shim-wasm/shim/fetch"
 )
-
-// fetchAction is the word on the shim's command line that makes it the process
-// which asks containerd for a layer.
-const fetchAction = "fetch"
 
 // imageNameAnnotation is where CRI says which image it was asked for.
 const imageNameAnnotation = "io.kubernetes.cri.image-name"
@@ -51,13 +48,17 @@ func (s *service) layersOf(spec *specs.Spec, id, bundle string, options *Options
 // container would fail without: those whose file is in their root file system pay
 // nothing for it.
 func (l layerSource) option(ctx context.Context) oci.Option {
-	if l.address == "" {
+	// A path since containerd 1.0; without a daemon there is nobody to ask.
+	if _, err := os.Stat(strings.TrimPrefix(l.address, "unix://")); err != nil {
 		return oci.WithLayers(nil)
 	}
 	return oci.WithLayers(func(readings []string, wanted bool) (*oci.Layer, error) {
-		layer, err := l.find(ctx, readings, wanted)
+		f, err := l.find(ctx, readings, wanted)
+		if f != nil {
+			return &oci.Layer{File: f.File, Name: f.Name, Digest: f.Digest, Reading: f.Reading}, nil
+		}
 		if err == nil {
-			return layer, nil
+			return nil, nil
 		}
 		if e, ok := errors.AsType[*control.Error](err); ok {
 			return nil, e
@@ -66,9 +67,16 @@ func (l layerSource) option(ctx context.Context) oci.Option {
 	})
 }
 
-// find is an oci.FindLayer. It runs the process to its end.
-func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (*oci.Layer, error) {
-	request, err := launch.Memfd("request", fetch.Request{
+// find runs the process to its end.
+func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (*layerfile.File, error) {
+	path, err := launch.Program(layerfile.Program)
+	if err != nil && !wanted {
+		return nil, nil // runc says what is missing, or gets it from a mount
+	}
+	if err != nil {
+		return nil, control.Errorf(control.Unavailable, "%s is not in the container's root file system, and for the layers of its image %w", strings.Join(readings[:min(len(readings), 1)], ""), err)
+	}
+	request, err := launch.Memfd("request", layerfile.Request{
 		Address: l.address, Namespace: l.namespace, ID: l.id, Asked: l.asked,
 		Readings: readings, Wanted: wanted,
 		CacheDir: l.options.CacheDir, CacheSize: l.options.cacheSize, Dir: l.bundle,
@@ -83,11 +91,7 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 	}
 	defer ours.Close()
 	defer theirs.Close()
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find own binary: %w", err)
-	}
-	cmd := exec.Command(self, "-namespace", l.namespace, "-address", l.address, "-id", l.id, fetchAction)
+	cmd := exec.Command(path)
 	// It logs there, and Go's runtime says why it ends.
 	var stderr bytes.Buffer
 	cmd.Stdin, cmd.Stderr = request, &stderr
@@ -95,18 +99,18 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "GOMEMLIMIT=64MiB")
 	wait, err := startReaped(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start %s %s: %w", self, fetchAction, err)
+		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
 	theirs.Close()
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	layer, err := fetch.Receive(ours)
+	file, err := layerfile.Receive(ours)
 	if err != nil {
 		// It has said all that it will.
 		_ = cmd.Process.Kill()
 	}
 	status, waitErr := wait()
 	if stderr.Len() > 0 {
-		log.G(ctx).WithField("id", l.id).Warnf("%s: %.4096s", fetchAction, stderr.Bytes())
+		log.G(ctx).WithField("id", l.id).Warnf("%s: %.4096s", layerfile.Program, stderr.Bytes())
 	}
 	switch {
 	case !stop():
@@ -114,11 +118,11 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = errors.Join(fmt.Errorf("the process ended with status %d before it answered", status), waitErr)
 	}
-	if err != nil && layer != nil {
-		layer.File.Close()
-		layer = nil
+	if err != nil && file != nil {
+		file.File.Close()
+		file = nil
 	}
-	return layer, err
+	return file, err
 }
 
 // packetSocket returns the two ends of a socket that keeps messages apart.

@@ -11,7 +11,6 @@ import (
 	ctrshim "github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/version"
-	"github.com/wasmshim/containerd-shim-wasm/shim/fetch"
 )
 
 // RuntimeName is the name by which containerd's configuration and ctr know this
@@ -19,7 +18,7 @@ import (
 const RuntimeName = "io.containerd.wasm.v1"
 
 // Main runs the shim binary: `start`, `delete`, `-info`, `-v` or the server,
-// as containerd's arguments ask, or `fetch` for a server. It exits the process on failure.
+// as containerd's arguments ask. It exits the process on failure.
 func Main(ctx context.Context) {
 	args, err := parseArguments(os.Args[1:])
 	if err != nil {
@@ -32,10 +31,6 @@ func Main(ctx context.Context) {
 		// pkg/shim answers `start` in protobuf only, which no daemon before
 		// 2.3 understands; the rest of its command line never changed.
 		if err := bootstrap(ctx, args, os.Stdin, os.Stdout); err != nil {
-			fatal(err)
-		}
-	case args.action == fetchAction:
-		if err := fetch.Main(ctx); err != nil {
 			fatal(err)
 		}
 	default:

@@ -48,6 +48,7 @@ type service struct {
 	// served is closed when the first container is asked for.
 	served     chan struct{}
 	serveFirst sync.Once
+	rest       *rest
 }
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
@@ -72,6 +73,7 @@ func newService(ctx context.Context, address string, publisher ctrshim.Publisher
 		containers: make(map[string]*container),
 		creating:   make(map[string]*creation),
 		served:     make(chan struct{}),
+		rest:       newRest(),
 	}
 	go s.endIfForgotten(ctx)
 	sd.RegisterCallback(func(ctx context.Context) error {
@@ -149,6 +151,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
+	s.rest.busy()
 	return &taskapi.StartResponse{Pid: uint32(p.pid())}, nil
 }
 

@@ -46,8 +46,13 @@ func FuzzRead(f *testing.F) {
 		if err == nil && reading != 0 && reading != 1 {
 			t.Fatalf("reading %d", reading)
 		}
+		for _, d := range image.Digests() {
+			_ = d.Encoded() // which panics on what is no digest
+		}
 		for _, m := range append(image.Modules, m) {
-			err := m.CopyTo(t.Context(), io.Discard, store)
+			_, err := m.SHA256()
+			expectSentence(err)
+			err = m.CopyTo(t.Context(), io.Discard, store)
 			expectSentence(err)
 			if err == nil && digest.FromBytes(store[m.Digest]) != m.Digest {
 				t.Fatalf("copied %s, whose content has another digest", m.Digest)

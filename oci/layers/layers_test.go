@@ -179,7 +179,8 @@ func TestRefusedImages(t *testing.T) {
 		"a manifest and an index":       b.put(ocispec.MediaTypeImageIndex, []byte(`{"manifests":[],"layers":[]}`)),
 		"neither an image manifest":     b.put(ocispec.MediaTypeImageManifest, []byte(`[]`)),
 		"its content has another":       damaged,
-		"has the digest":                {Digest: "sha256:beef"},
+		"manifest of the image has the": {Digest: "sha256:beef"},
+		"a layer of the image has the":  b.put(ocispec.MediaTypeImageManifest, []byte(`{"layers":[{"mediaType":"application/wasm","digest":"none"}]}`)),
 		"than the 4194304 that registr": b.put(ocispec.MediaTypeImageManifest, make([]byte, maxManifest+1)),
 		"which is no image":             b.put("application/vnd.docker.distribution.manifest.v1+json", []byte(`{}`)),
 	} {

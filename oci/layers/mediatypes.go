@@ -54,8 +54,5 @@ var applications = map[string]struct{ name, wayOut string }{
 	},
 }
 
-// Types of manifests. Docker's are the same in other words.
-const (
-	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
-)
+// dockerManifest is an image manifest in Docker's words.
+const dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"

@@ -2,6 +2,8 @@ package layers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"path"
@@ -29,6 +31,17 @@ func (m Module) String() string {
 		return fmt.Sprintf("layer %s", m.Digest)
 	}
 	return quote(m.Name)
+}
+
+// SHA256 is the module's digest.
+//
+// Errors: control.InvalidArgument when it is none of that kind.
+func (m Module) SHA256() (sum [sha256.Size]byte, _ error) {
+	if err := checkDigest(m.Digest, "layer"); err != nil {
+		return sum, err
+	}
+	_, err := hex.Decode(sum[:], []byte(m.Digest.Encoded()))
+	return sum, err
 }
 
 // nameOf returns the name of a layer.

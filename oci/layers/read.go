@@ -142,6 +142,9 @@ func newImage(dgst digest.Digest, d *document) (*Image, error) {
 	for _, l := range d.Layers {
 		switch {
 		case moduleTypes[l.MediaType]:
+			if err := checkDigest(l.Digest, "layer"); err != nil {
+				return nil, err
+			}
 			image.Modules = append(image.Modules, Module{Descriptor: l, Name: nameOf(l)})
 		case isRootFS(l.MediaType):
 			image.RootFS = true
@@ -198,10 +201,17 @@ func readBlob(ctx context.Context, provider content.Provider, d ocispec.Descript
 	return b, nil
 }
 
-// open opens a blob whose digest is well-formed.
+// checkDigest refuses what is no SHA-256: the methods of others panic.
+func checkDigest(d digest.Digest, kind string) error {
+	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+		return control.Errorf(control.InvalidArgument, "a %s of the image has the digest %s, which is no SHA-256; push the image again", kind, quote(string(d)))
+	}
+	return nil
+}
+
 func open(ctx context.Context, provider content.Provider, d ocispec.Descriptor, kind string) (content.ReaderAt, error) {
-	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
-		return nil, control.Errorf(control.InvalidArgument, "a %s of the image has the digest %s, which is no SHA-256; push the image again", kind, quote(string(d.Digest)))
+	if err := checkDigest(d.Digest, kind); err != nil {
+		return nil, err
 	}
 	ra, err := provider.ReaderAt(ctx, d)
 	switch {

@@ -22,7 +22,7 @@ import (
 type Programs struct {
 	Containerd string // containerd, ctr, containerd-shim-runc-v2
 	Runc       string
-	Shim       string // containerd-shim-wasm-v1 and wasm-runner, may be empty
+	Shim       string // containerd-shim-wasm-v1, wasm-runner and wasm-fetch, may be empty
 }
 
 // Daemon is one private containerd. Its methods may be called from several

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/registry"
@@ -87,6 +90,39 @@ func TestModuleOfALayerIsReadOnce(t *testing.T) {
 	})
 }
 
+// A cache that cannot be used, or is too small, costs time and nothing else.
+func TestModuleOfALayerRunsWithoutACache(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "uncached", registry.Manifest{
+			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+		})
+		dir := t.TempDir()
+		file := filepath.Join(dir, "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		small := filepath.Join(dir, "small")
+		for name, options := range map[string]string{
+			"unusable":  fmt.Sprintf("CacheDir = %q\n", filepath.Join(file, "cache")),
+			"too small": fmt.Sprintf("CacheDir = %q\nCacheSize = \"1\"\n", small),
+		} {
+			config := filepath.Join(dir, "options.toml")
+			if err := os.WriteFile(config, []byte(options), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Log(name)
+			got := h.Ctr(t.Context(), "run", "--rm", "--runtime", wasm, "--runtime-config-path", config, ref, h.NewID("uncached"), "app.wasm", "hello")
+			want(t, got, 0, "hello from probe-c\n", "")
+		}
+		if left, err := os.ReadDir(small); err != nil || len(left) > 0 {
+			t.Errorf("left in the cache that is too small: %v, %v", left, err)
+		}
+		if r := h.Ctr(t.Context(), "leases", "ls", "-q"); r.Code != 0 || r.Stdout != "" {
+			t.Errorf("leases: %+v", r)
+		}
+	})
+}
+
 func TestRootFileSystemComesBeforeLayers(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
 		files := rootFS("app.wasm", string(guestBinary(t, "probe-c")), "native", "\x7fELF", "data", "text")
@@ -146,6 +182,56 @@ func TestExecOfAnotherModuleOfTheImage(t *testing.T) {
 		}
 		if r := h.Ctr(t.Context(), "tasks", "rm", "-f", id); r.Code != 0 && !strings.Contains(r.Stderr, "exit status") {
 			t.Log(r.Stderr) // its exit code is the guest's
+		}
+		if r := h.Ctr(t.Context(), "containers", "rm", id); r.Code != 0 {
+			t.Error(r.Stderr)
+		}
+	})
+}
+
+// That ctr reads no other configs than OCI's is a limit of ctr, not of containerd.
+func TestClientWithASpecOfItsOwnRunsAnArtifact(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "artifact", artifact(t, wasmLayer, "app.wasm"))
+		c := &container{h: h, client: h.connect(t)}
+		img, err := c.client.GetImage(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := h.NewID("artifact")
+		c.Container, err = c.client.NewContainer(t.Context(), id,
+			client.WithImage(img),
+			client.WithNewSnapshot(id, img),
+			client.WithNewSpec(oci.WithProcessArgs("/app.wasm", "args")),
+			client.WithRuntime(wasm, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, exit := c.start(t)
+		if n := code(t, exit); n != 0 {
+			t.Errorf("exit code %d", n)
+		}
+		c.remove(t, task)
+		if got := c.stdout.String(); got != "0=/app.wasm\n1=args\n" {
+			t.Errorf("output %q", got)
+		}
+	})
+}
+
+func TestImageThatIsGoneIsNamed(t *testing.T) {
+	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
+		ref := h.pullForCtr(t, startRegistry(t), "gone", registry.Manifest{
+			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+		})
+		id := h.NewID("gone")
+		if r := h.Ctr(t.Context(), "containers", "create", "--runtime", wasm, ref, id, "app.wasm"); r.Code != 0 {
+			t.Fatal(r.Stderr)
+		}
+		if r := h.Ctr(t.Context(), "images", "rm", "--sync", ref); r.Code != 0 {
+			t.Fatal(r.Stderr)
+		}
+		if r := h.Ctr(t.Context(), "tasks", "start", id); r.Code == 0 || !strings.Contains(r.Stderr, "image "+ref+" of the container is not known to containerd any more; pull it again") {
+			t.Errorf("%+v", r)
 		}
 		if r := h.Ctr(t.Context(), "containers", "rm", id); r.Code != 0 {
 			t.Error(r.Stderr)

@@ -180,8 +180,8 @@ func (p *criPod) run(t *testing.T, image *cri.ImageSpec, command []string) (at, 
 			Metadata: &cri.ContainerMetadata{Name: "guest"},
 			Image:    image,
 			Command:  command,
-			LogPath: "guest.log",
-			Linux:   &cri.LinuxContainerConfig{},
+			LogPath:  "guest.log",
+			Linux:    &cri.LinuxContainerConfig{},
 		},
 	})
 	if err != nil {

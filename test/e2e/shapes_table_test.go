@@ -35,7 +35,7 @@ var refusals = map[string]refusal{
 	},
 	"config": {
 		"start", "unknown image config media type",
-		"a limit of `ctr` alone: run a Pod, or push the module with an OCI config",
+		"a limit of `ctr`, not of containerd: run it in a Pod, or push the module with an OCI config",
 	},
 	"1.6.20": {
 		"pull", "mismatched image rootfs and manifest layers",

@@ -1,4 +1,7 @@
-package fetch
+// Package layerfile is what the shim and wasm-fetch say to each other: one request
+// for a module that is a layer of a container's image, and one answer with the
+// file. It is apart from package fetch, which links what the shim must not.
+package layerfile
 
 import (
 	"encoding/hex"
@@ -12,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
-	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
 
-// Request is what the shim writes to the process's stdin as JSON.
+// Program is the name of the binary, which is installed beside the shim's.
+const Program = "wasm-fetch"
+
+// Request is what the process reads from its stdin as JSON.
 type Request struct {
 	// Address is that of containerd's gRPC socket; Namespace and ID are the
 	// container's.
@@ -35,7 +40,15 @@ type Request struct {
 // AnswerFD is the process's end of a SOCK_SEQPACKET socket for its one answer.
 const AnswerFD = 3
 
-// answer is that message. Beside it goes a descriptor of the module if there is
+// File is the module. The fields are those of oci.Layer.
+type File struct {
+	File    *os.File
+	Name    string
+	Digest  [32]byte
+	Reading int
+}
+
+// answer is the message. Beside it goes a descriptor of the module if there is
 // one.
 type answer struct {
 	Error   *control.Error `json:",omitempty"`
@@ -44,11 +57,16 @@ type answer struct {
 	Reading int            `json:",omitempty"`
 }
 
-// maxAnswer is more than any answer has: a name has at most maxName bytes, and a
-// sentence 8 KiB.
-const maxAnswer = 64 << 10
+const (
+	// maxName bounds the name of a module, which is for messages and argv.
+	maxName = 4 << 10
+	// maxAnswer is more than any answer has: JSON makes six bytes of one at most,
+	// and a sentence has 8 KiB.
+	maxAnswer = 128 << 10
+)
 
-func send(conn *net.UnixConn, layer *oci.Layer, err error) error {
+// Send answers. No file and no error is that no layer is meant.
+func Send(conn *net.UnixConn, file *File, err error) error {
 	var a answer
 	var rights []byte
 	switch {
@@ -58,9 +76,9 @@ func send(conn *net.UnixConn, layer *oci.Layer, err error) error {
 			e = control.Errorf(control.Internal, "%w", err)
 		}
 		a.Error = e
-	case layer != nil:
-		a.Name, a.Digest, a.Reading = layer.Name, hex.EncodeToString(layer.Digest[:]), layer.Reading
-		rights = unix.UnixRights(int(layer.File.Fd()))
+	case file != nil:
+		a.Name, a.Digest, a.Reading = file.Name[:min(len(file.Name), maxName)], hex.EncodeToString(file.Digest[:]), file.Reading
+		rights = unix.UnixRights(int(file.File.Fd()))
 	}
 	b, err := json.Marshal(a)
 	if err != nil {
@@ -75,7 +93,7 @@ func send(conn *net.UnixConn, layer *oci.Layer, err error) error {
 //
 // Errors: a *control.Error for what the process found out, io.ErrUnexpectedEOF
 // when it ended without a word.
-func Receive(conn *net.UnixConn) (*oci.Layer, error) {
+func Receive(conn *net.UnixConn) (*File, error) {
 	buf, oob := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -85,11 +103,11 @@ func Receive(conn *net.UnixConn) (*oci.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := parseAnswer(buf[:n], file)
-	if layer == nil && file != nil {
+	f, err := parseAnswer(buf[:n], file)
+	if f == nil && file != nil {
 		file.Close()
 	}
-	return layer, err
+	return f, err
 }
 
 func receivedFile(oob []byte) (*os.File, error) {
@@ -107,7 +125,7 @@ func receivedFile(oob []byte) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), "module"), nil
 }
 
-func parseAnswer(b []byte, file *os.File) (*oci.Layer, error) {
+func parseAnswer(b []byte, file *os.File) (*File, error) {
 	if len(b) == 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -121,9 +139,12 @@ func parseAnswer(b []byte, file *os.File) (*oci.Layer, error) {
 	if file == nil {
 		return nil, nil
 	}
-	layer := &oci.Layer{File: file, Name: a.Name, Reading: a.Reading}
-	if n, err := hex.Decode(layer.Digest[:], []byte(a.Digest)); err != nil || n != len(layer.Digest) {
+	f := &File{File: file, Name: a.Name, Reading: a.Reading}
+	if len(a.Digest) != hex.EncodedLen(len(f.Digest)) {
 		return nil, fmt.Errorf("receive a module: its digest is %q", a.Digest)
 	}
-	return layer, nil
+	if _, err := hex.Decode(f.Digest[:], []byte(a.Digest)); err != nil {
+		return nil, fmt.Errorf("receive a module: its digest is %q", a.Digest)
+	}
+	return f, nil
 }

@@ -2,9 +2,10 @@ package fetch
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
@@ -24,7 +25,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
-	"github.com/wasmshim/containerd-shim-wasm/oci"
+	"github.com/wasmshim/containerd-shim-wasm/internal/layerfile"
 	"github.com/wasmshim/containerd-shim-wasm/oci/layers"
 )
 
@@ -39,10 +40,14 @@ type daemon struct {
 	leases     leases.Manager
 }
 
-func dial(r *Request) (*daemon, error) {
+func dial(r *layerfile.Request) (*daemon, error) {
 	conn, err := grpc.NewClient(dialer.DialAddress(r.Address),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			// containerd's own dialer waits for a socket that does not exist.
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", strings.TrimPrefix(address, "unix://"))
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize)))
 	if err != nil {
 		return nil, control.Errorf(control.Unavailable, "connect to containerd at %s: %w", r.Address, err)
@@ -106,20 +111,17 @@ func newImage(i *imagesapi.Image) *image {
 }
 
 // layer finds the module and makes it a file.
-func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
-	img, err := d.imageOf(ctx, r.ID)
-	if img == nil {
-		return nil, err
-	}
-	read, err := layers.Read(ctx, d.content, img.target)
-	if err != nil {
-		return nil, about(img, err)
-	}
-	if len(read.Modules) == 0 {
+func (d *daemon) layer(ctx context.Context, r *layerfile.Request) (*layerfile.File, error) {
+	img, read, err := d.read(ctx, r.ID)
+	// A native program may come from a mount or a hook, whatever became of the
+	// image.
+	if isNotFound(err) && !r.Wanted || err == nil && (read == nil || len(read.Modules) == 0) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
 	module, reading, err := read.Choose(r.Readings...)
-	// The root file system may get the file from a mount or a hook.
 	if read.RootFS && !r.Wanted && (err != nil || module.Name == "") {
 		return nil, nil
 	}
@@ -129,17 +131,35 @@ func (d *daemon) layer(ctx context.Context, r *Request) (*oci.Layer, error) {
 	if err := d.checkAsked(ctx, r.Asked, img, read); err != nil {
 		return nil, err
 	}
-	layer := &oci.Layer{Name: module.Name, Reading: reading}
-	if layer.Name == "" {
-		layer.Name = fmt.Sprintf("layer %.19s", module.Digest)
+	file := &layerfile.File{Name: module.Name, Reading: reading}
+	if file.Name == "" {
+		file.Name = fmt.Sprintf("layer %.19s", module.Digest)
 	}
-	if n, err := hex.Decode(layer.Digest[:], []byte(module.Digest.Encoded())); err != nil || n != len(layer.Digest) {
-		return nil, control.Errorf(control.InvalidArgument, "%s has the digest %s, which is no SHA-256; push the image again", module, module.Digest)
-	}
-	if layer.File, err = d.file(ctx, r, module, layer.Digest); err != nil {
+	if file.Digest, err = module.SHA256(); err != nil {
 		return nil, about(img, err)
 	}
-	return layer, nil
+	if file.File, err = d.file(ctx, r, module, file.Digest); err != nil {
+		return nil, about(img, err)
+	}
+	return file, nil
+}
+
+// read returns the image of a container and its layers; nil when it has none.
+func (d *daemon) read(ctx context.Context, id string) (*image, *layers.Image, error) {
+	img, err := d.imageOf(ctx, id)
+	if img == nil {
+		return nil, nil, err
+	}
+	read, err := layers.Read(ctx, d.content, img.target)
+	if err != nil {
+		return nil, nil, about(img, err)
+	}
+	return img, read, nil
+}
+
+func isNotFound(err error) bool {
+	e, ok := errors.AsType[*control.Error](err)
+	return ok && e.Class == control.NotFound
 }
 
 // about says of which image a sentence speaks.

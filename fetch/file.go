@@ -9,13 +9,14 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/layerfile"
 	"github.com/wasmshim/containerd-shim-wasm/oci/layers"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 )
 
 // file returns the module, open for reading: from the node's cache, which keeps it
 // if it does not have it, or else from a file that ends with the descriptor.
-func (d *daemon) file(ctx context.Context, r *Request, module layers.Module, digest [32]byte) (*os.File, error) {
+func (d *daemon) file(ctx context.Context, r *layerfile.Request, module layers.Module, digest [32]byte) (*os.File, error) {
 	f, err := d.kept(ctx, r, module, digest)
 	if err == nil {
 		return f, nil
@@ -27,7 +28,7 @@ func (d *daemon) file(ctx context.Context, r *Request, module layers.Module, dig
 	return d.unnamed(ctx, r.Dir, module)
 }
 
-func (d *daemon) kept(ctx context.Context, r *Request, module layers.Module, digest [32]byte) (*os.File, error) {
+func (d *daemon) kept(ctx context.Context, r *layerfile.Request, module layers.Module, digest [32]byte) (*os.File, error) {
 	cache, err := codecache.Open(r.CacheDir, codecache.WithLimit(r.CacheSize))
 	if err != nil {
 		return nil, err
