@@ -138,7 +138,11 @@ func compile(ctx context.Context, binary []byte, info *binaryInfo, module string
 	}
 	r = wazero.NewRuntimeWithConfig(ctx, config)
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case error: // such as that of an mmap
+			err = fmt.Errorf("the engine failed on it: %w", p)
+		default:
 			err = fmt.Errorf("the engine failed on it: %v", p)
 		}
 		if err != nil {

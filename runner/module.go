@@ -33,7 +33,7 @@ func readModule(fd int, module string) ([]byte, error) {
 	}
 	b, err := unix.Mmap(-1, 0, int(st.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		return nil, control.Errorf(control.Unavailable, "%s: allocate memory for the module: %w; raise the container's memory limit", module, err)
+		return nil, control.Errorf(control.ResourceExhausted, "%s: allocate memory for the module: %w; raise the container's memory limit", module, err)
 	}
 	for n := 0; n < len(b); {
 		m, err := unix.Pread(fd, b[n:], int64(n))

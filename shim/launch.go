@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
@@ -41,9 +41,9 @@ type launched struct {
 // launch spawns a process and returns when it has become a runner that waits
 // for its start. p.stdio is open.
 func (c *container) launch(ctx context.Context, p *process, l launched, undo *undoStack) error {
-	path, err := runnerPath()
+	path, err := launch.Runner()
 	if err != nil {
-		return err
+		return classify(err)
 	}
 	runner, err := sandbox.OpenProgram(path)
 	if err != nil {
@@ -56,22 +56,22 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	}
 	var workload *os.File
 	if l.workload != nil {
-		if workload, err = memfd("workload", l.workload); err != nil {
+		if workload, err = launch.Memfd("workload", l.workload); err != nil {
 			return err
 		}
 		defer workload.Close()
 	}
-	conv, err := newConversation()
+	conv, err := launch.NewConversation()
 	if err != nil {
 		return err
 	}
-	defer conv.close()
+	defer conv.Close()
 
-	p.control = conv.ours
+	p.control = conv.Ours
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container, init}
+	files := []*os.File{conv.Config, conv.Socket, program, workload, l.module, l.code.mounted(), l.container, init}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
@@ -87,7 +87,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		<-p.done
 	})
 	p.stdio.started()
-	conv.spawned()
+	conv.Spawned()
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
@@ -95,7 +95,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		return err
 	}
 	// The init waits for this: it does nothing outside its limits.
-	if err := conv.send(l.config); err != nil {
+	if err := conv.Send(l.config); err != nil {
 		return err
 	}
 	if p.moves {
@@ -128,7 +128,7 @@ func join(cg *cgroup.Cgroup, p *process) error {
 
 // runnerArgs is the command line of a runner: what people see in ps.
 func runnerArgs(mode string, w *oci.Workload) []string {
-	return append([]string{runnerName, mode}, w.Args...)
+	return append([]string{launch.RunnerName, mode}, w.Args...)
 }
 
 // runnerEnv is the environment of a runner: one processor for the guest and one
@@ -198,22 +198,4 @@ func classify(err error) error {
 	default:
 		return errdefs.ErrInternal.WithMessage(e.Message)
 	}
-}
-
-// memfd returns an anonymous file that holds v as JSON.
-func memfd(name string, v any) (*os.File, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("marshal %s: %w", name, err)
-	}
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.WriteAt(b, 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write %s: %w", name, err)
-	}
-	return f, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/spelling"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
@@ -86,18 +87,13 @@ type Options struct {
 }
 
 const (
-	// cacheDirEnv overrides the default cache directory for all containers of
-	// a daemon; a runtime option overrides both.
-	cacheDirEnv     = "CONTAINERD_SHIM_WASM_CACHE"
-	defaultCacheDir = "/var/lib/containerd-shim-wasm/cache"
-
 	// maxConfigFile bounds a configuration file.
 	maxConfigFile = 1 << 20
 )
 
 func defaultOptions() *Options {
-	o := &Options{
-		CacheDir:      defaultCacheDir,
+	return &Options{
+		CacheDir:      compile.CacheDir(),
 		CacheSize:     "10Gi",
 		CompileTime:   "2m",
 		CompileMemory: "2Gi",
@@ -107,13 +103,9 @@ func defaultOptions() *Options {
 		UnprivilegedPorts: true,
 		UnprivilegedICMP:  true,
 
-		cacheSize: 10 << 30,
-		compile:   control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
+		cacheSize: compile.DefaultCacheSize,
+		compile:   compile.DefaultLimits(),
 	}
-	if dir := os.Getenv(cacheDirEnv); dir != "" {
-		o.CacheDir = dir
-	}
-	return o
 }
 
 // parseOptions reads runtime options of any type that a daemon sends. nil means

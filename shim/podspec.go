@@ -12,6 +12,7 @@ import (
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/pause"
 )
 
@@ -130,7 +131,7 @@ func holderProfile() *specs.LinuxSeccomp {
 		DefaultAction: specs.ActErrno,
 		Syscalls: []specs.LinuxSyscall{{
 			Action: specs.ActAllow,
-			Names:  append(pause.Calls(), runtimeCalls()...),
+			Names:  append(pause.Calls(), sandbox.RuntimeCalls()...),
 		}},
 	}
 }

@@ -1,7 +1,7 @@
 // Command wasmctl is the tool for people who build and try Wasm images: it
-// packs modules into images, tells whether modules and images would run, and runs
-// modules without a container. It shares the code of the runtime, so that what it
-// accepts is what runs.
+// packs modules into images, tells whether modules and images would run, runs
+// modules without a container, and looks after the compiled code of a node. It
+// shares the code of the runtime, so that what it accepts is what runs.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/wasmshim/containerd-shim-wasm/cmd/wasmctl/node"
 	"github.com/wasmshim/containerd-shim-wasm/internal/version"
 )
 
@@ -29,14 +30,14 @@ func dispatch(args []string) int {
 // execute runs the command line args and returns the exit code. A failure is
 // one line on stderr.
 func execute(args []string, stdout, stderr io.Writer) int {
-	pack, check := packCommand(), checkCommand()
+	pack, check, compile := packCommand(), checkCommand(), node.CompileCommand()
 	app := &cli.App{
 		Name:      "wasmctl",
 		Usage:     "build and try WebAssembly containers",
 		Version:   version.Version,
 		Writer:    stdout,
 		ErrWriter: stderr,
-		Commands:  []*cli.Command{pack, check, runCommand()},
+		Commands:  []*cli.Command{pack, check, runCommand(), compile, node.CacheCommand()},
 		// A value may hold commas: --env HOSTS=a,b is one variable.
 		DisableSliceFlagSeparator: true,
 		// The exit code is decided below, in one place.
@@ -51,9 +52,12 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = usageError
+		for _, sub := range c.Subcommands {
+			sub.OnUsageError = usageError
+		}
 	}
 	// What follows the module of "run" is the guest's.
-	for _, c := range []*cli.Command{pack, check} {
+	for _, c := range []*cli.Command{pack, check, compile} {
 		if len(args) > 2 && c.HasName(args[1]) {
 			args = append(args[:2:2], flagsFirst(c.Flags, args[2:])...)
 		}
@@ -74,5 +78,9 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // usageError reports a wrong flag in one line; the default prints the whole
 // help around it.
 func usageError(c *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w; see %s --help", err, strings.TrimSpace("wasmctl "+c.Command.Name))
+	name := c.Command.HelpName
+	if name == "" {
+		name = "wasmctl"
+	}
+	return fmt.Errorf("%w; see %s --help", err, name)
 }
