@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/internal/layerfile"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
@@ -68,14 +69,14 @@ func (l layerSource) option(ctx context.Context) oci.Option {
 
 // find runs the process to its end.
 func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (*layerfile.File, error) {
-	path, err := programPath(layerfile.Program)
+	path, err := launch.Program(layerfile.Program)
 	if err != nil && !wanted {
 		return nil, nil // runc says what is missing, or gets it from a mount
 	}
 	if err != nil {
 		return nil, control.Errorf(control.Unavailable, "%s is not in the container's root file system, and for the layers of its image %w", strings.Join(readings[:min(len(readings), 1)], ""), err)
 	}
-	request, err := memfd("request", layerfile.Request{
+	request, err := launch.Memfd("request", layerfile.Request{
 		Address: l.address, Namespace: l.namespace, ID: l.id, Asked: l.asked,
 		Readings: readings, Wanted: wanted,
 		CacheDir: l.options.CacheDir, CacheSize: l.options.cacheSize, Dir: l.bundle,
@@ -96,7 +97,7 @@ func (l layerSource) find(ctx context.Context, readings []string, wanted bool) (
 	cmd.Stdin, cmd.Stderr = request, &stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "GOMEMLIMIT=64MiB")
-	wait, err := startHook(cmd)
+	wait, err := startReaped(cmd)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}

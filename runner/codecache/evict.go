@@ -87,7 +87,7 @@ func (c *Cache) makeRoom(bytes int64) (bool, error) {
 		if free >= 0 {
 			break
 		}
-		evicted, err := c.evict(e.name)
+		evicted, err := c.evict(e.name, nil)
 		if err != nil {
 			return false, fmt.Errorf("evict %s from the code cache: %w", e.name, err)
 		}
@@ -140,8 +140,9 @@ func sizeOf(dirfd int, name string) (sum int64) {
 	return sum
 }
 
-// evict removes an entry unless somebody uses it.
-func (c *Cache) evict(name string) (bool, error) {
+// evict removes an entry unless somebody uses it, or agree, if there is one, says
+// no to the entry behind the descriptor: from then on nobody can use it.
+func (c *Cache) evict(name string, agree func(fd int) bool) (bool, error) {
 	fd, err := openDir(c.dir, name)
 	if errors.Is(err, unix.ENOENT) {
 		return true, nil
@@ -156,6 +157,8 @@ func (c *Cache) evict(name string) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
+	case agree != nil && !agree(fd):
+		return false, nil
 	}
 	return true, c.discard(name, fd)
 }

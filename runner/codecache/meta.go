@@ -79,6 +79,13 @@ func metaOf(k Key, dir string, files []metaFile, created time.Time) meta {
 	}
 }
 
+// key is what m says that the code is of.
+func (m *meta) key() Key {
+	k := Key{Engine: m.Engine, Build: m.Build, CPU: m.CPU}
+	_, _ = hex.Decode(k.Module[:], []byte(m.Module)) // another key, if it is none
+	return k
+}
+
 // is reports whether m describes code of the key.
 func (m *meta) is(k Key) bool {
 	return m.Module == hex.EncodeToString(k.Module[:]) && m.Engine == k.Engine && m.Build == k.Build && m.CPU == k.CPU

@@ -54,7 +54,7 @@ func TestModulesAreKeptBesideTheirCode(t *testing.T) {
 	defer f.Close()
 	e.Close()
 	// Evicted, and still readable for who has opened it.
-	if gone, err := c.evict(key.String()); err != nil || !gone {
+	if gone, err := c.evict(key.String(), nil); err != nil || !gone {
 		t.Fatalf("evict: %v, %v", gone, err)
 	}
 	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, module) {

@@ -240,7 +240,7 @@ func TestImageThatIsGoneIsNamed(t *testing.T) {
 }
 
 func TestPodOfAnArtifactHasToSetACommand(t *testing.T) {
-	onKubelet(t, func(t *testing.T, k *kubelet) {
+	onPlainKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
 		r := startRegistry(t)
 		if err := r.WriteHosts(k.h.Hosts()); err != nil {
 			t.Fatal(err)
@@ -262,7 +262,7 @@ func TestPodOfAnArtifactHasToSetACommand(t *testing.T) {
 // Two images with one config are one image to CRI. What was asked for runs, or
 // nothing.
 func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
-	onKubeletOf(t, theSuite.versions, func(t *testing.T, k *kubelet) {
+	onPlainKubelet(t, theSuite.versions, func(t *testing.T, k *kubelet) {
 		r := startRegistry(t)
 		if err := r.WriteHosts(k.h.Hosts()); err != nil {
 			t.Fatal(err)

@@ -91,7 +91,7 @@ func TestEveryShapeWithCtr(t *testing.T) {
 }
 
 func TestEveryShapeWithKubelet(t *testing.T) {
-	onKubeletOf(t, theSuite.versions, func(t *testing.T, k *kubelet) {
+	onPlainKubelet(t, theSuite.versions, func(t *testing.T, k *kubelet) {
 		r := startRegistry(t)
 		if err := r.WriteHosts(k.h.Hosts()); err != nil {
 			t.Fatal(err)
@@ -114,17 +114,17 @@ func lastLine(s string) string {
 	return s[strings.LastIndex(s, "\n")+1:]
 }
 
-// criPod is a Pod of the Wasm runtime on the host's network.
-type criPod struct {
+// imagePod is a Pod on the host's network that runs images of a registry.
+type imagePod struct {
 	*kubelet
 	id     string
 	config *cri.PodSandboxConfig
 }
 
 // pod runs a Pod until the test ends.
-func (k *kubelet) pod(t *testing.T) *criPod {
+func (k *kubelet) pod(t *testing.T) *imagePod {
 	t.Helper()
-	p := &criPod{kubelet: k, config: &cri.PodSandboxConfig{
+	p := &imagePod{kubelet: k, config: &cri.PodSandboxConfig{
 		Metadata: &cri.PodSandboxMetadata{Name: "pod", Uid: k.h.Namespace, Namespace: "default"},
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
 			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
@@ -148,7 +148,7 @@ func (k *kubelet) pod(t *testing.T) *criPod {
 }
 
 // pull fetches an image as kubelet does, and returns its id.
-func (p *criPod) pull(t *testing.T, ref string) (id string, _ error) {
+func (p *imagePod) pull(t *testing.T, ref string) (id string, _ error) {
 	t.Helper()
 	r, err := p.images.PullImage(t.Context(), &cri.PullImageRequest{
 		Image:         &cri.ImageSpec{Image: ref},
@@ -160,7 +160,7 @@ func (p *criPod) pull(t *testing.T, ref string) (id string, _ error) {
 
 // runImage pulls an image and runs a container of it to its end. at is the step at
 // which it failed.
-func (p *criPod) runImage(t *testing.T, ref string, command []string) (at, message, stdout string) {
+func (p *imagePod) runImage(t *testing.T, ref string, command []string) (at, message, stdout string) {
 	t.Helper()
 	id, err := p.pull(t, ref)
 	if err != nil {
@@ -171,7 +171,7 @@ func (p *criPod) runImage(t *testing.T, ref string, command []string) (at, messa
 
 // run runs a container to its end and removes it. Without a command it is the
 // image's.
-func (p *criPod) run(t *testing.T, image *cri.ImageSpec, command []string) (at, message, stdout string) {
+func (p *imagePod) run(t *testing.T, image *cri.ImageSpec, command []string) (at, message, stdout string) {
 	t.Helper()
 	ctx := t.Context()
 	c, err := p.CreateContainer(ctx, &cri.CreateContainerRequest{

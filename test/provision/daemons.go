@@ -42,6 +42,15 @@ func (s *Store) Containerd(ctx context.Context, version string) (string, error) 
 		"-ldflags", fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full))
 }
 
+// PodNetwork returns the directory with CNI's plugins bridge, host-local and
+// loopback.
+func (s *Store) PodNetwork(ctx context.Context) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("cni")
+	}
+	return s.goTools(ctx, "cni", "", "test/daemons/cni", "-ldflags", "-s -w")
+}
+
 // Runc returns the directory with Debian's runc, for the native containers.
 func (s *Store) Runc(ctx context.Context) (string, error) {
 	if s.shipped != "" {

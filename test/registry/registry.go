@@ -126,6 +126,9 @@ func (r *Registry) Close() error {
 	return nil
 }
 
+// CertificateFile is the PEM file of what clients must trust.
+func (r *Registry) CertificateFile() string { return r.ca }
+
 // WriteHosts writes what containerd reads below a directory of hosts (its
 // registry.config_path, or ctr's --hosts-dir) to trust the registry.
 func (r *Registry) WriteHosts(dir string) error {

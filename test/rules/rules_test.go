@@ -84,17 +84,18 @@ var rooms = map[string][]string{
 	"sandbox":          nil,
 	"sandbox/cgroup":   nil,
 	"runner/codecache": nil,
-	"image":            {"oci"},
+	"image":            {"oci", "oci/layers"},
 	"oci/layers":       {"oci"},
 	"sandbox/harden":   {"sandbox"}, // its generator does
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
+	"compile":          {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
 	"fetch":            {"oci/layers", "runner/codecache"},
-	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-fetch":              {"fetch"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
-	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache"},
+	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache", "compile"},
 }
 
 // room returns the room of a package of this module: "" if it is in none, and
