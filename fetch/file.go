@@ -29,39 +29,25 @@ func (d *daemon) file(ctx context.Context, r *layerfile.Request, module layers.M
 }
 
 func (d *daemon) kept(ctx context.Context, r *layerfile.Request, module layers.Module, digest [32]byte) (*os.File, error) {
-	cache, err := codecache.Open(r.CacheDir, codecache.WithLimit(r.CacheSize))
+	cache, err := codecache.Open(r.CacheDir, codecache.WithLimit(r.CacheSize), codecache.WithDamageReport(func(damage *codecache.DamageError) {
+		log.G(ctx).WithError(damage).Warn("a kept module is read again")
+	}))
 	if err != nil {
 		return nil, err
 	}
 	defer cache.Close()
-	key := codecache.ModuleKey(digest)
-	entry, err := cache.Lookup(key)
-	if errors.Is(err, codecache.ErrMiss) {
-		if damage, ok := errors.AsType[*codecache.DamageError](err); ok {
-			log.G(ctx).WithError(damage).Warn("removed a damaged module from the cache")
+	entry, err := cache.LookupOrMake(ctx, codecache.ModuleKey(digest), timeLimit/2, func(draft *codecache.Draft) error {
+		f, err := draft.CreateModule()
+		if err != nil {
+			return err
 		}
-		entry, err = d.keep(ctx, cache, key, module)
-	}
+		return errors.Join(d.copy(ctx, f, module), f.Close())
+	})
 	if err != nil {
 		return nil, err
 	}
 	f, err := entry.OpenModule()
 	return f, errors.Join(err, entry.Close())
-}
-
-func (d *daemon) keep(ctx context.Context, cache *codecache.Cache, key codecache.Key, module layers.Module) (*codecache.Entry, error) {
-	draft, err := cache.Begin(key)
-	if err != nil {
-		return nil, err
-	}
-	f, err := draft.CreateModule()
-	if err == nil {
-		err = errors.Join(d.copy(ctx, f, module), f.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(err, draft.Discard())
-	}
-	return draft.Commit()
 }
 
 // unnamed copies the module into a file that has no name any more.
