@@ -8,12 +8,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	eventstypes "github.com/containerd/containerd/api/events"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -105,14 +107,33 @@ func (c rawConn) receive() (stream uint32, r *ttrpc.Response, _ error) {
 	return binary.BigEndian.Uint32(header[4:]), r, proto.Unmarshal(b, r)
 }
 
+// awaitStart waits for the event of a start: from then on the shim has the
+// connection for its events.
+func (d *daemon) awaitStart() {
+	d.waitEvents(func(events []any) bool {
+		return slices.ContainsFunc(events, func(e any) bool { _, ok := e.(*eventstypes.TaskStart); return ok })
+	})
+}
+
 // descriptors counts those that a process has open.
 func descriptors(t testing.TB, pid int) int {
 	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	return len(descriptorLinks(t, pid))
+}
+
+// descriptorLinks tells what each of them is.
+func descriptorLinks(t testing.TB, pid int) (links []string) {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(entries)
+	for _, e := range entries {
+		link, _ := os.Readlink(filepath.Join(dir, e.Name())) // one that was closed meanwhile is empty
+		links = append(links, e.Name()+" "+link)
+	}
+	return links
 }
 
 // serving fails the test unless the shim answers on a new connection and has
@@ -129,7 +150,8 @@ func (s *shim) serving(before int) {
 	deadline := time.Now().Add(30 * time.Second)
 	for descriptors(t, s.pid) > before {
 		if time.Now().After(deadline) {
-			t.Fatalf("the shim has %d descriptors open, and had %d", descriptors(t, s.pid), before)
+			links := descriptorLinks(t, s.pid)
+			t.Fatalf("the shim has %d descriptors open, and had %d:\n%s", len(links), before, strings.Join(links, "\n"))
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -141,6 +163,7 @@ func TestMalformedMessagesCostNothingButTheirAnswer(t *testing.T) {
 	s := d.start("a")
 	s.mustCreate("a")
 	s.mustStart("a")
+	d.awaitStart()
 	before := descriptors(t, s.pid)
 	state := func(stream uint32) []byte {
 		return request(t, stream, taskService, "State", &taskapi.StateRequest{ID: "a"}, nil)
@@ -296,6 +319,7 @@ func TestConnectionsThatDoNotBehaveHinderNobody(t *testing.T) {
 	s := d.start("a")
 	s.mustCreate("a")
 	s.mustStart("a")
+	d.awaitStart()
 	before := descriptors(t, s.pid)
 
 	t.Run("answers that nobody reads", func(t *testing.T) {
