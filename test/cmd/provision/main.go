@@ -37,6 +37,8 @@ func run(ctx context.Context, wanted []string) error {
 			path, err = store.Containerd(ctx, version)
 		case w == "runc":
 			path, err = store.Runc(ctx)
+		case w == "kubernetes":
+			path, err = store.Kubernetes(ctx)
 		case w == "busybox":
 			path, err = store.Busybox(ctx)
 		case w == "staticcheck":
@@ -44,7 +46,7 @@ func run(ctx context.Context, wanted []string) error {
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, kubernetes, guests or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {
