@@ -25,7 +25,7 @@ type guestSource struct {
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
 // hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
-// probe-rust, applets, reactor, sockets, or the base name of a .wat file in test/guests.
+// probe-rust, applets, reactor, sockets, web, or the base name of a .wat file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -76,6 +76,7 @@ func (s *Store) guestSources() map[string]guestSource {
 		"probe-go":   goSource("test/guests/probe-go"),
 		"probe-rust": rustSource("test/guests/probe-rust"),
 		"sockets":    cSource("test/guests/sockets.c", "-O2"),
+		"web":        cSource("test/guests/web.c", "-O2", "-s"),
 		"applets":    cSource("test/guests/applets.c", "-O2", "-s"),
 		"reactor":    cSource("test/guests/reactor.c", "-O2", "-mexec-model=reactor"),
 	}
