@@ -6,6 +6,7 @@
  *                         /call/HOST:PORT/PATH
  *   web get HOST:PORT/PATH     prints the body; exits with 1 unless the status is 200
  *   web until HOST:PORT/PATH   tries again until it is
+ *   web pause                  native only: waits for ever and lets go of orphans, as the first process of a Pod
  */
 #include <errno.h>
 #include <poll.h>
@@ -248,6 +249,11 @@ int main(int argc, char **argv) {
 	signal(SIGTERM, end);
 	signal(SIGINT, end);
 	signal(SIGPIPE, SIG_IGN);
+	if (argc == 2 && !strcmp(argv[1], "pause")) {
+		signal(SIGCHLD, SIG_IGN);
+		for (;;)
+			pause();
+	}
 #endif
 	if (argc == 3 && !strcmp(argv[1], "serve"))
 		return serve(atoi(argv[2]));
