@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// podCgroup is the directory of a Pod's cgroup with that file in it, on either
+// version of cgroups.
+func podCgroup(t *testing.T, p *corev1.Pod, file string) string {
+	t.Helper()
+	for _, root := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		for _, class := range []string{"kubepods", "kubepods/burstable", "kubepods/besteffort"} {
+			found, _ := filepath.Glob(root + class + "/pod" + string(p.UID) + "/" + file)
+			if len(found) > 0 {
+				return filepath.Dir(found[0])
+			}
+		}
+	}
+	t.Fatalf("Pod %s has no cgroup with %s", p.Name, file)
+	return ""
+}
+
+func podMemoryLimit(t *testing.T, p *corev1.Pod) int64 {
+	t.Helper()
+	return memoryLimit(t, podCgroup(t, p, "memory.*"))
+}
+
+// containerMemoryLimit is that of the cgroup of one of the Pod's containers.
+func containerMemoryLimit(t *testing.T, p *corev1.Pod, container string) int64 {
+	t.Helper()
+	for _, c := range p.Status.ContainerStatuses {
+		if c.Name == container {
+			return memoryLimit(t, filepath.Join(podCgroup(t, p, "memory.*"), strings.TrimPrefix(c.ContainerID, "containerd://")))
+		}
+	}
+	t.Fatalf("Pod %s has no container %s", p.Name, container)
+	return 0
+}
+
+func memoryLimit(t *testing.T, dir string) int64 {
+	t.Helper()
+	for _, file := range []string{"memory.limit_in_bytes", "memory.max"} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	t.Fatalf("%s has no limit of memory", dir)
+	return 0
+}
