@@ -80,17 +80,13 @@ func (c *Cluster) startAddons(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.until(ctx, "CoreDNS and metrics-server", func(ctx context.Context) error {
-		list, err := c.Client.AppsV1().Deployments("kube-system").List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
+	// metrics-server is ready when it has asked kubelet twice. Who needs it waits.
+	return c.until(ctx, "CoreDNS", func(ctx context.Context) error {
+		d, err := c.Client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
+		if err == nil && !isAvailable(d) {
+			err = fmt.Errorf("%+v", d.Status)
 		}
-		for _, d := range list.Items {
-			if !isAvailable(&d) {
-				return fmt.Errorf("%s is not available", d.Name)
-			}
-		}
-		return nil
+		return err
 	})
 }
 

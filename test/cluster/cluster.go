@@ -70,7 +70,7 @@ func Start(ctx context.Context, dir string, p Programs, progress io.Writer) (*Cl
 		{"containerd", c.startContainerd},
 		{"control plane", c.startControlPlane},
 		{"node", c.startNode},
-		{"DNS and metrics", c.startAddons},
+		{"DNS", c.startAddons},
 	} {
 		if err := step.run(ctx); err != nil {
 			return c, fmt.Errorf("%s: %w", step.name, err)

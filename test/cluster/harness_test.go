@@ -35,6 +35,14 @@ func newSpace(t *testing.T) *space {
 	t.Parallel()
 	s := &space{Cluster: theCluster, t: t, name: strings.Trim(notInNames.ReplaceAllString(strings.ToLower(t.Name()[len("Test"):]), "-"), "-")}
 	s.name = s.name[:min(len(s.name), 60)]
+	s.begin()
+	return s
+}
+
+// begin makes the namespace, and ends it with the test.
+func (s *space) begin() {
+	s.t.Helper()
+	t := s.t
 	s.create(`{apiVersion: v1, kind: Namespace, metadata: {name: ` + s.name + `}}`)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -50,12 +58,11 @@ func newSpace(t *testing.T) *space {
 		_, err := s.Client.CoreV1().ServiceAccounts(s.name).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
-	return s
 }
 
 // explain logs what a developer would look at.
 func (s *space) explain() {
-	for _, args := range [][]string{{"get", "pods", "-o", "wide"}, {"describe", "pods"}} {
+	for _, args := range [][]string{{"get", "pods", "-A", "-o", "wide"}, {"describe", "pods"}, {"describe", "horizontalpodautoscalers"}} {
 		out, _ := s.Kubectl(context.Background(), append([]string{"-n", s.name}, args...)...).CombinedOutput()
 		s.t.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
 	}

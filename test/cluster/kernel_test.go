@@ -59,3 +59,49 @@ func memoryLimit(t *testing.T, dir string) int64 {
 	t.Fatalf("%s has no limit of memory", dir)
 	return 0
 }
+
+// processInfo is what /proc tells of a process.
+type processInfo struct {
+	name   string
+	parent int
+	cgroup string
+	pss    int64 // bytes
+}
+
+// listProcesses returns all processes of the node by their pids. Those that end
+// meanwhile are left out.
+func listProcesses() (map[int]processInfo, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	all := map[int]processInfo{}
+	for _, dir := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		status, err := os.ReadFile(dir + "/status")
+		if err != nil {
+			continue
+		}
+		var p processInfo
+		for line := range strings.Lines(string(status)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+			switch key {
+			case "Name":
+				p.name = value
+			case "PPid":
+				p.parent, _ = strconv.Atoi(value)
+			}
+		}
+		cgroup, _ := os.ReadFile(dir + "/cgroup")
+		p.cgroup = string(cgroup)
+		rollup, _ := os.ReadFile(dir + "/smaps_rollup")
+		for line := range strings.Lines(string(rollup)) {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == "Pss:" {
+				kB, _ := strconv.ParseInt(f[1], 10, 64)
+				p.pss = kB << 10
+			}
+		}
+		all[pid] = p
+	}
+	return all, nil
+}

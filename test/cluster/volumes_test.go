@@ -72,6 +72,7 @@ spec:
 `)
 	p := s.ready("p")
 	base := "http://" + p.Status.PodIP + ":8080"
+	s.answers(base, "hello") // without a probe, Ready is not yet serving
 	for path, want := range map[string]string{
 		"/env/MAP_COLOUR":          "green",
 		"/env/TOKEN":               "very secret",
