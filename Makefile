@@ -5,17 +5,23 @@ BIN     := $(CURDIR)/bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
+# containerd's generated API brings gRPC and HTTP with it unless this tag is set;
+# the shim speaks ttrpc alone.
+SHIM_TAGS := no_grpc
+
 .DEFAULT_GOAL := help
 .PHONY: build demo orders test unit fuzz gostd e2e e2e-kubelet scale client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ $(filter-out %/containerd-shim-wasm-v1/,$(wildcard ./cmd/*/))
 
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
 
 orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-language go" for the one in Go
-	go run ./test/cmd/orders -bin $(BIN) $(ORDERS)
+	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
+	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
 test: build ## run every test: lint, unit, fuzz targets, end to end and on Kubernetes
 	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e kubelet
@@ -33,7 +39,7 @@ fuzz: ## run the fuzz targets; FUZZTIME=30m, TARGETS=REGEXP, PARALLEL=N processe
 gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
 	go run ./test/suite -bin $(BIN) gostd
 
-e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select
+e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REGEXP select, E2E_STREAM=full for 1 GiB
 	go run ./test/suite -bin $(BIN) e2e
 
 faults: build ## break everything at every moment, on every containerd (an hour)
@@ -57,11 +63,11 @@ client-suite: build ## run containerd's own client tests with runc and with the 
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
 
-bench: build ## measure against runc
-	go run ./test/bench -bin $(BIN)
+bench: build ## measure against native programs in runc; BENCH="-run server -rounds 5 -out DIR"
+	go run ./test/bench -bin $(BIN) $(BENCH)
 
 clean: ## remove bin/ and what killed tests left; the cache of test tools stays
-	rm -rf $(BIN)
+	rm -rf $(BIN) $(BIN).test
 	go run ./test/cmd/sweep
 
 help: ## show this list

@@ -36,6 +36,8 @@ type Settings struct {
 	Preopens []Preopen
 	// Listeners and Outbound are as in Workload.
 	Listeners, Outbound []string
+	// DNSServer is as in Workload.
+	DNSServer bool
 }
 
 // annotations maps what follows AnnotationPrefix to what sets it.
@@ -58,6 +60,10 @@ var annotations = map[string]func(s *Settings, value string) error{
 			s.Outbound = strings.Split(v, ",")
 		}
 		return nil
+	},
+	"dns-server": func(s *Settings, v string) (err error) {
+		s.DNSServer, err = ParseDNSServer(v)
+		return err
 	},
 }
 
@@ -89,6 +95,7 @@ func (s *Settings) Apply(w *Workload) {
 	w.MaxFiles = s.MaxFiles
 	w.Signals = s.Drain > 0
 	w.Listeners, w.Outbound = s.Listeners, s.Outbound
+	w.DNSServer = s.DNSServer
 	if s.Preopens == nil {
 		return
 	}
@@ -185,6 +192,14 @@ func ParseDrain(s string) (time.Duration, error) {
 
 // maxDrain bounds how long a guest that was told to end holds its resources.
 const maxDrain = 24 * time.Hour
+
+// ParseDNSServer reads whether a guest is told the container's name server.
+func ParseDNSServer(s string) (bool, error) {
+	if s != "resolv.conf" && s != "none" {
+		return false, fmt.Errorf("it is no source of a name server; use resolv.conf or none, or set DNS_SERVER in the container's environment")
+	}
+	return s == "resolv.conf", nil
+}
 
 // maxPreopens and maxListeners bound what a runner opens before its guest runs.
 const (

@@ -18,6 +18,7 @@ func TestAnnotationsSetWhatTheyName(t *testing.T) {
 		AnnotationPrefix + "drain":        "1m30s",
 		AnnotationPrefix + "preopens":     "/data, /etc:ro,/tmp/:rw",
 		AnnotationPrefix + "listen":       "0.0.0.0:8080, [::]:53",
+		AnnotationPrefix + "dns-server":   "resolv.conf",
 		"io.kubernetes.cri.sandbox-id":    "another's",
 	})
 	want := Settings{
@@ -26,6 +27,7 @@ func TestAnnotationsSetWhatTheyName(t *testing.T) {
 		Drain:       90 * time.Second,
 		Preopens:    []Preopen{{Host: "/data", Guest: "/data"}, {Host: "/etc", Guest: "/etc", ReadOnly: true}, {Host: "/tmp", Guest: "/tmp"}},
 		Listeners:   []string{"0.0.0.0:8080", "[::]:53"},
+		DNSServer:   true,
 	}
 	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("got %+v, %v\nwant %+v", s, err, want)
@@ -60,6 +62,7 @@ func TestAnnotationsAreRefusedByName(t *testing.T) {
 		"out of it by dots":       {node, "preopens", "/data/../etc:ro", []string{"does not allow /etc:ro"}},
 		"no address":              {node, "listen", "8080", []string{"8080 is no address with a port; use one such as 0.0.0.0:8080"}},
 		"a name for an address":   {node, "listen", "localhost:80", []string{"localhost:80 is no address"}},
+		"an address of a server":  {Settings{}, "dns-server", "10.0.0.1", []string{"dns-server is 10.0.0.1: it is no source", "use resolv.conf or none"}},
 		"any port":                {node, "listen", "0.0.0.0:0", []string{"0.0.0.0:0 is no address with a port"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,6 +88,17 @@ func TestAnnotationsNarrowTheNodesConfiguration(t *testing.T) {
 		AnnotationPrefix + "preopens":     "/data:ro,/tmp/a:rw",
 	})
 	if err != nil || s.MemoryLimit != 1<<20 || len(s.Preopens) != 2 || s.Preopens[1].Host != "/tmp/a" {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+func TestAContainerNeedsNoNameServerOfTheNodes(t *testing.T) {
+	w, s := &Workload{}, Settings{DNSServer: true}
+	s.Apply(w)
+	if !w.DNSServer {
+		t.Error("the guest is not told of its name server")
+	}
+	if err := s.Annotate(map[string]string{AnnotationPrefix + "dns-server": "none"}); err != nil || s.DNSServer {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }

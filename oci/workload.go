@@ -26,6 +26,10 @@ type Workload struct {
 	// Outbound are the destinations that the guest may reach, such as
 	// db.example:5432 or 10.0.0.0/8; nil is every one, and an empty list none.
 	Outbound []string `json:"outbound"`
+	// DNSServer asks for the variable DNS_SERVER with the container's first name
+	// server of an IPv4 address, unless Env has it: guests of some versions of
+	// WasmEdge's crate ask that server, and no other.
+	DNSServer bool `json:"dnsServer,omitempty"`
 	// Signals asks for a stream from which the guest reads the names of the
 	// signals that would end it, one a line, in place of being ended.
 	Signals bool `json:"signals,omitempty"`

@@ -69,7 +69,7 @@ func Check(binary []byte, name, export string) error {
 
 // newHost prepares what the guest finds in its host.
 func newHost(w *oci.Workload, o options) (*wasi.Host, error) {
-	c := wasi.Config{Args: w.Args, Env: w.Env, Listeners: w.Listeners, Outbound: w.Outbound, Stdin: int(o.stdin.Fd()), Stdout: int(o.stdout.Fd()), Stderr: int(o.stderr.Fd())}
+	c := wasi.Config{Args: w.Args, Env: w.Env, Listeners: w.Listeners, Outbound: w.Outbound, DNSServer: w.DNSServer, Stdin: int(o.stdin.Fd()), Stdout: int(o.stdout.Fd()), Stderr: int(o.stderr.Fd())}
 	c.MaxDescriptors, c.MaxDirectories = w.MaxFiles, min(w.MaxFiles, wasi.DefaultMaxDirectories)
 	if o.signals != 0 {
 		c.Streams = append(c.Streams, wasi.Stream{FD: o.signals, Variable: signalVariable})

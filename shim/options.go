@@ -65,14 +65,16 @@ type Options struct {
 	// LogLevel is that of the shim's process, in the words of logrus; empty
 	// leaves it to the daemon's.
 	LogLevel string `toml:"LogLevel"`
-	// MemoryLimit, MaxFiles, Drain and Preopens are what every guest gets, in the
-	// form of the annotations of that meaning; those can only narrow them.
+	// MemoryLimit, MaxFiles, Drain, Preopens and DNSServer are what every guest
+	// gets, in the form of the annotations of that meaning; those can only narrow
+	// them, but for the last.
 	MemoryLimit string `toml:"MemoryLimit"`
 	MaxFiles    int    `toml:"MaxFiles"`
 	Drain       string `toml:"Drain"`
 	Preopens    string `toml:"Preopens"`
+	DNSServer   string `toml:"DNSServer"`
 
-	// guest is what the last four say; cacheSize, in bytes, and compile are what
+	// guest is what the last five say; cacheSize, in bytes, and compile are what
 	// CacheSize, CompileTime and CompileMemory say.
 	guest     oci.Settings
 	cacheSize int64
@@ -186,6 +188,7 @@ func (o *Options) check() error {
 		{"MaxFiles", o.MaxFiles != 0, func() (err error) { o.guest.MaxFiles, err = oci.ParseMaxFiles(strconv.Itoa(o.MaxFiles)); return }},
 		{"Drain", o.Drain != "", func() (err error) { o.guest.Drain, err = oci.ParseDrain(o.Drain); return }},
 		{"Preopens", o.Preopens != "", func() (err error) { o.guest.Preopens, err = oci.ParsePreopens(o.Preopens); return }},
+		{"DNSServer", o.DNSServer != "", func() (err error) { o.guest.DNSServer, err = oci.ParseDNSServer(o.DNSServer); return }},
 	} {
 		if !option.set {
 			continue

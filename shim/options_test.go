@@ -68,6 +68,7 @@ func TestOptionsRefuseWhatTheyDoNotKnow(t *testing.T) {
 		"too few files":         {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`MaxFiles = -1`)}), "MaxFiles: it is no number of descriptors"},
 		"no time":               {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`Drain = "soon"`)}), "Drain: it is no time for a drain"},
 		"no directory":          {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`Preopens = "data"`)}), "Preopens: data is no directory"},
+		"no name server":        {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`DNSServer = "8.8.8.8"`)}), "DNSServer: it is no source of a name server"},
 		"no level":              {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`LogLevel = "loud"`)}), "LogLevel: not a valid logrus Level"},
 		"a wrong type of value": {mustAny(t, &runtimeoptions.Options{ConfigBody: []byte(`SystemdCgroup = "yes"`)}), "SystemdCgroup"},
 		"a missing file":        {mustAny(t, &runtimeoptions.Options{ConfigPath: "/nonexistent.toml"}), "/nonexistent.toml"},
@@ -90,8 +91,9 @@ func TestOptionsSetWhatEveryGuestGets(t *testing.T) {
 		MemoryLimit = "64Mi"
 		MaxFiles = 100
 		Drain = "30s"
-		Preopens = "/data:ro"`)}))
-	want := oci.Settings{MemoryLimit: 64 << 20, MaxFiles: 100, Drain: 30 * time.Second,
+		Preopens = "/data:ro"
+		DNSServer = "resolv.conf"`)}))
+	want := oci.Settings{DNSServer: true, MemoryLimit: 64 << 20, MaxFiles: 100, Drain: 30 * time.Second,
 		Preopens: []oci.Preopen{{Host: "/data", Guest: "/data", ReadOnly: true}}}
 	if err != nil || o.AllowNative || !reflect.DeepEqual(o.guest, want) {
 		t.Errorf("got %+v, %v", o, err)

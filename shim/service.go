@@ -46,6 +46,7 @@ type service struct {
 	// served is closed when the first container is asked for.
 	served     chan struct{}
 	serveFirst sync.Once
+	rest       *rest
 }
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
@@ -69,6 +70,7 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 		containers: make(map[string]*container),
 		creating:   make(map[string]*creation),
 		served:     make(chan struct{}),
+		rest:       newRest(),
 	}
 	go s.endIfForgotten(ctx)
 	sd.RegisterCallback(func(ctx context.Context) error {
@@ -146,6 +148,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
+	s.rest.busy()
 	return &taskapi.StartResponse{Pid: uint32(p.pid())}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/descriptor"
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/preview1"
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/resolver"
 )
 
 // Config is what one guest finds in its host.
@@ -46,9 +47,14 @@ type Config struct {
 	// of ports, such as db.example:5432, 10.0.0.0/8 or [fd00::/8]:8000-8999. nil
 	// is every one. Another is refused with EACCES and a line on Stderr.
 	Outbound []string
+	// DNSServer sets the variable DNS_SERVER, unless Env has it, to the first IPv4
+	// server in /etc/resolv.conf with its port. Guests of wasmedge_wasi_socket
+	// 0.5.0 and 0.5.1 look names up there, over TCP, and otherwise at a public
+	// server.
+	DNSServer bool
 	// EagerWrites tells every poll at once that a socket can be written to, even
 	// a guest that was told before and did not write. By default such repeated
-	// answers come with growing delays of at most 100 ms, because guests of
+	// answers come with growing delays of at most a second, because guests of
 	// WasmEdge's older libraries would otherwise never sleep.
 	EagerWrites bool
 }
@@ -142,8 +148,14 @@ func NewHost(c Config) (*Host, error) {
 		preview1.Grant(d)
 		c.Env = withDefault(c.Env, stream.Variable, int(n))
 	}
-	h.config = c
 	var err error
+	if c.DNSServer {
+		if c.Env, err = withNameServer(c.Env, resolver.OfContainer()); err != nil {
+			h.Close()
+			return nil, err
+		}
+	}
+	h.config = c
 	h.preview1, err = preview1.New(preview1.Config{Args: c.Args, Environ: c.Env, EagerWrites: c.EagerWrites, Outbound: c.Outbound, Stderr: c.Stderr}, table)
 	if err != nil {
 		h.Close()
@@ -154,12 +166,28 @@ func NewHost(c Config) (*Host, error) {
 
 // withDefault adds a variable unless there is one of that name.
 func withDefault(env []string, name string, value int) []string {
-	for _, kv := range env {
-		if strings.HasPrefix(kv, name+"=") {
-			return env
-		}
+	if has(env, name) {
+		return env
 	}
 	return append(slices.Clip(env), name+"="+strconv.Itoa(value))
+}
+
+func has(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+}
+
+// withNameServer adds DNS_SERVER unless it is there. The readers of that
+// variable connect to IPv4 addresses only.
+func withNameServer(env []string, r resolver.Resolver) ([]string, error) {
+	if has(env, "DNS_SERVER") {
+		return env, nil
+	}
+	for _, server := range r.Listed() {
+		if server.Addr().Is4() {
+			return append(slices.Clip(env), "DNS_SERVER="+server.String()), nil
+		}
+	}
+	return nil, fmt.Errorf("dns-server: %s names no IPv4 name server for DNS_SERVER", r.Conf)
 }
 
 func addListener(table *descriptor.Table, address string) error {

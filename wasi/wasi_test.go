@@ -2,6 +2,7 @@ package wasi
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/wasmtest"
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/resolver"
 )
 
 func TestProvidesWhatWazerosHostExports(t *testing.T) {
@@ -266,4 +268,32 @@ func (o output) text() string {
 		o.t.Fatal(err)
 	}
 	return string(b)
+}
+
+func TestTheNameServerThatAGuestIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		conf string
+		env  []string
+		want string
+	}{
+		"a server":         {"search a.example\nnameserver 10.96.0.10\nnameserver 10.96.0.11\n", nil, "[DNS_SERVER=10.96.0.10:53]"},
+		"one of IPv6":      {"nameserver fd00::a\nnameserver 10.96.0.10\n", nil, "[DNS_SERVER=10.96.0.10:53]"},
+		"only IPv6":        {"nameserver fd00::a\n", nil, "names no IPv4 name server for DNS_SERVER"},
+		"none":             {"search a.example\n", nil, "names no IPv4 name server for DNS_SERVER"},
+		"rubbish":          {"nameserver 10.96.0.10:53\nnameserver \x00\n", nil, "names no IPv4 name server for DNS_SERVER"},
+		"the guest's own":  {"nameserver 10.96.0.10\n", []string{"DNS_SERVER=10.0.0.1:5353"}, "[DNS_SERVER=10.0.0.1:5353]"},
+		"own without ours": {"", []string{"DNS_SERVER="}, "[DNS_SERVER=]"},
+	} {
+		file := filepath.Join(t.TempDir(), "resolv.conf")
+		if err := os.WriteFile(file, []byte(c.conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env, err := withNameServer(c.env, resolver.Resolver{Conf: file, Port: 53})
+		if got := fmt.Sprint(env, err); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if _, err := withNameServer(nil, resolver.Resolver{Conf: "/no/such", Port: 53}); err == nil {
+		t.Error("there is a name server without a file")
+	}
 }

@@ -48,7 +48,7 @@ IMPORT("sock_getaddrinfo") int sock_getaddrinfo(const char *node, int node_len, 
 
 enum { INET4 = 1, INET6, UNIX };
 enum { DGRAM = 1, STREAM };
-enum { AGAIN = 6, BADF = 8, CONNREFUSED = 14, INPROGRESS = 26, INVAL = 28, NOSYS = 52, NOTCONN = 53, PIPE = 64, NONAME = 84 };
+enum { AGAIN = 6, BADF = 8, CONNREFUSED = 14, INPROGRESS = 26, INVAL = 28, MFILE = 33, NOSYS = 52, NOTCONN = 53, PIPE = 64, NONAME = 84 };
 enum { SO_TYPE_ = 1, SO_ERROR_ = 2, SO_RCVTIMEO_ = 11, REUSEADDR = 0 };
 
 #define CHECK(what, got, want)                                                                     \
@@ -375,6 +375,17 @@ static void names(const char *known, const char *short_name) {
 	}
 }
 
+/* Names a server of its own for the lookups that it leaves to its host. */
+static void other_server(const char *server, const char *name) {
+	FILE *f = fopen("/etc/resolv.conf", "w");
+	if (!f || fprintf(f, "nameserver %s\n", server) < 0 || fclose(f)) {
+		perror("resolv.conf");
+		exit(2);
+	}
+	uint8_t ip[4];
+	puts(resolve(name, ip) ? "asks as before" : "asks it");
+}
+
 static void reset_peer(void) {
 	int port, l = listener(&port), s, type, p;
 	int c = connect_to(port);
@@ -421,6 +432,22 @@ static void thousand(void) {
 	CHECK("events", poll_for(in, 1000, out), 1000);
 }
 
+/* Connections up to the limit of descriptors, and on when there is room again. */
+static void limit(void) {
+	int port, l = listener(&port), fd, last = -1, conn, e;
+	int first = connect_to(port);
+	while ((e = sock_open(INET4, STREAM, &fd)) == 0)
+		last = fd;
+	CHECK("the error of one socket too many", e, MFILE);
+	CHECK("that of one connection too many", accept_v1(l, &conn), MFILE);
+	close(last);
+	OK(accept_v2(l, 0, &conn));
+	CHECK("send", send_text(first, "x"), 1);
+	char buf[2];
+	CHECK("recv", receive(conn, buf, sizeof buf), 1);
+	CHECK("the same once more", sock_open(INET4, STREAM, &fd), MFILE);
+}
+
 /* Blocks for ever in one call, to be killed there. */
 static void block(const char *in) {
 	int c, s, port, fd;
@@ -431,7 +458,13 @@ static void block(const char *in) {
 	fflush(stdout);
 	if (!strcmp(in, "accept"))
 		accept_v1(listener(&port), &fd);
-	else if (!strcmp(in, "recv"))
+	else if (!strcmp(in, "connect")) {
+		/* To a listener whose queue is full: it does not answer any more. */
+		int l = listener(&port);
+		OK(sock_listen(l, 0));
+		for (;;)
+			connect_to(port);
+	} else if (!strcmp(in, "recv"))
 		receive(c, buf, 4);
 	else if (!strcmp(in, "poll"))
 		poll_for((__wasi_subscription_t[]){READ(c, 1)}, 1, ev);
@@ -453,7 +486,7 @@ int main(int argc, char **argv) {
 		{"both-accepts", both_accepts}, {"addresses", addresses}, {"connect", nonblocking_connect},
 		{"options", options}, {"half-close", half_close}, {"poll", polling}, {"damping", damping},
 		{"plain-io", plain_io}, {"receive-timeout", receive_timeout}, {"datagrams", datagrams},
-		{"reset-peer", reset_peer}, {"many", many}, {"thousand", thousand},
+		{"reset-peer", reset_peer}, {"many", many}, {"thousand", thousand}, {"limit", limit},
 	};
 	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
 		if (!strcmp(verb, all[i].verb)) {
@@ -464,6 +497,10 @@ int main(int argc, char **argv) {
 	if (!strcmp(verb, "names")) {
 		names(one, two);
 		puts("ok");
+		return 0;
+	}
+	if (!strcmp(verb, "other-server")) {
+		other_server(one, two);
 		return 0;
 	}
 	if (!strcmp(verb, "block")) {

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	cgroup1 "github.com/containerd/cgroups/v3/cgroup1/stats"
-	cgroup2 "github.com/containerd/cgroups/v3/cgroup2/stats"
 	"github.com/containerd/typeurl/v2"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/usage"
 )
 
 // A busy loop would take 30 s, and polls on each tick of a clock about 1 s.
@@ -63,14 +63,11 @@ func (v *Service) cpu(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch m := data.(type) {
-	case *cgroup1.Metrics:
-		return time.Duration(m.CPU.Usage.Total)
-	case *cgroup2.Metrics:
-		return time.Duration(m.CPU.UsageUsec) * time.Microsecond
+	used, err := usage.CPU(data)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("metrics are a %T", data)
-	return 0
+	return used
 }
 
 func TestSigtermEndsAServiceWith143(t *testing.T) {

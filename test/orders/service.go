@@ -20,9 +20,14 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/scratchimage"
 )
 
-const runtimeName = "io.containerd.wasm.v1"
+const (
+	runtimeName       = "io.containerd.wasm.v1"
+	nativeRuntimeName = "io.containerd.runc.v2"
+)
 
 // Service is a running order service.
 type Service struct {
@@ -46,6 +51,8 @@ type Service struct {
 type ServiceConfig struct {
 	// Guest is orders-rust or orders-go.
 	Guest string
+	// Native compiles it for this machine, to measure against.
+	Native bool
 	// Port is where it is to listen, other than those of other services.
 	Port int
 	// Verb is serve when empty.
@@ -74,7 +81,7 @@ func (s *Stage) Start(ctx context.Context, c ServiceConfig) (_ *Service, err err
 	if v.client, err = client.New(s.Daemon.Address(), client.WithDefaultNamespace(s.Daemon.Namespace)); err != nil {
 		return nil, err
 	}
-	img, err := s.image(ctx, v.client, c.Guest)
+	img, err := s.image(ctx, v.client, c)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +100,7 @@ func (s *Stage) Start(ctx context.Context, c ServiceConfig) (_ *Service, err err
 			// containerd's usual 1,024 are less than the connections of a busy service.
 			oci.WithRlimit(&specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: 8192, Hard: 8192}),
 		),
-		client.WithRuntime(runtimeName, nil))
+		client.WithRuntime(c.runtime(), nil))
 	if err != nil {
 		return nil, err
 	}
@@ -108,26 +115,55 @@ func (s *Stage) Start(ctx context.Context, c ServiceConfig) (_ *Service, err err
 	return v, v.Task.Start(ctx)
 }
 
-// image returns the image of a guest, which it packs and imports at first use.
-func (s *Stage) image(ctx context.Context, c *client.Client, guest string) (client.Image, error) {
-	ref := "localhost/" + guest + ":1"
-	if img, err := c.GetImage(ctx, ref); err == nil {
+func (c *ServiceConfig) runtime() string {
+	if c.Native {
+		return nativeRuntimeName
+	}
+	return runtimeName
+}
+
+// image returns the image of a service, which it packs and imports at first use.
+func (s *Stage) image(ctx context.Context, cl *client.Client, c ServiceConfig) (client.Image, error) {
+	ref, pack := "localhost/"+c.Guest+":1", s.packGuest
+	if c.Native {
+		ref, pack = "localhost/"+c.Guest+"-native:1", s.packNative
+	}
+	if img, err := cl.GetImage(ctx, ref); err == nil {
 		return img, nil
 	}
-	module, err := s.store.Guest(ctx, guest)
-	if err != nil {
-		return nil, err
-	}
-	tar := filepath.Join(s.Daemon.Dir, "work", guest+".tar")
+	tar := filepath.Join(s.Daemon.Dir, "work", c.Guest+".tar")
 	defer os.Remove(tar)
-	out, err := exec.CommandContext(ctx, filepath.Join(s.bin, "wasmctl"), "pack", module, "-t", ref, "-o", tar).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("wasmctl pack: %w\n%s", err, out)
+	if err := pack(ctx, c.Guest, ref, tar); err != nil {
+		return nil, err
 	}
 	if err := s.Daemon.ImportImage(ctx, tar); err != nil {
 		return nil, err
 	}
-	return c.GetImage(ctx, ref)
+	return cl.GetImage(ctx, ref)
+}
+
+func (s *Stage) packGuest(ctx context.Context, guest, ref, tar string) error {
+	module, err := s.store.Guest(ctx, guest)
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, filepath.Join(s.bin, "wasmctl"), "pack", module, "-t", ref, "-o", tar).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("wasmctl pack: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (s *Stage) packNative(ctx context.Context, guest, ref, tar string) error {
+	path, err := s.store.Native(ctx, guest)
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return scratchimage.Image{Ref: ref, Files: map[string][]byte{"/orders": program}, Entrypoint: []string{"/orders"}}.Write(tar)
 }
 
 // writeFiles writes what the container gets mounted.
@@ -162,7 +198,7 @@ func environment(c ServiceConfig) (env []string) {
 
 // Dial connects to the service from outside.
 func (v *Service) Dial(ctx context.Context) (net.Conn, error) {
-	return v.stage.Outside.Dial(ctx, "tcp", net.JoinHostPort(serviceIP, strconv.Itoa(v.Port)))
+	return v.stage.Outside.Dial(ctx, "tcp", net.JoinHostPort(ServiceIP, strconv.Itoa(v.Port)))
 }
 
 // Client returns an HTTP client that finds the service under any name, with at

@@ -18,7 +18,7 @@ import (
 // Addresses of the two namespaces, and of what listens in the outside one. The
 // service finds the latter by names in its /etc/hosts.
 const (
-	serviceIP     = "10.61.0.2"
+	ServiceIP     = "10.61.0.2"
 	OutsideIP     = "10.61.0.3"
 	shippingPort  = 8081
 	securePort    = 8443
@@ -57,6 +57,10 @@ func Open(ctx context.Context, store *provision.Store, bin string) (_ *Stage, er
 	if err != nil {
 		return nil, err
 	}
+	runc, err := store.Runc(ctx)
+	if err != nil {
+		return nil, err
+	}
 	mariadb, err := store.MariaDB(ctx)
 	if err != nil {
 		return nil, err
@@ -65,7 +69,7 @@ func Open(ctx context.Context, store *provision.Store, bin string) (_ *Stage, er
 		return nil, err
 	}
 	// The daemon first: its directory holds all the files.
-	s.Daemon, err = daemon.Start(ctx, "2.4", daemon.Programs{Containerd: containerd, Shim: bin})
+	s.Daemon, err = daemon.Start(ctx, "2.4", daemon.Programs{Containerd: containerd, Runc: runc, Shim: bin})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +79,7 @@ func Open(ctx context.Context, store *provision.Store, bin string) (_ *Stage, er
 		}
 		s.onClose(func() error { (*n).Close(); return nil })
 	}
-	if err := connect(ctx, s.Inside, serviceIP+"/24", s.Outside, OutsideIP+"/24"); err != nil {
+	if err := connect(ctx, s.Inside, ServiceIP+"/24", s.Outside, OutsideIP+"/24"); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(s.Daemon.Dir, "mariadb")

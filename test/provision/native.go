@@ -2,13 +2,25 @@ package provision
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"runtime"
 )
 
-// Native returns the path of the C guest of that name compiled for this machine
-// as a static program, to measure against.
+// nativePaths are the sources of programs in C that are not guests as well.
+var nativePaths = map[string]string{"load": "test/bench/load/load.c"}
+
+// Native returns the path of a program compiled for this machine, static: a
+// guest in C or orders-rust, to measure against, or load, the client of
+// measurements of servers.
 func (s *Store) Native(ctx context.Context, name string) (string, error) {
-	src := s.guestSources()[name]
+	if name == "orders-rust" {
+		return s.nativeOrders(ctx)
+	}
+	path := nativePaths[name]
+	if path == "" {
+		path = s.guestSources()[name].path
+	}
 	if err := s.install(ctx, "clang", "libc6-dev"); err != nil {
 		return "", err
 	}
@@ -16,8 +28,8 @@ func (s *Store) Native(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"clang", "-O2", "-static", "-s", filepath.Join(s.Checkout, src.path), "-o"}
-	key, err := s.digest(append([]string{version}, args[1:4]...), src.path)
+	args := []string{"clang", "-O2", "-static", "-s", filepath.Join(s.Checkout, path), "-o"}
+	key, err := s.digest(append([]string{version}, args[1:4]...), path)
 	if err != nil {
 		return "", err
 	}
@@ -26,4 +38,29 @@ func (s *Store) Native(ctx context.Context, name string) (string, error) {
 		return err
 	})
 	return filepath.Join(dir, name), err
+}
+
+// nativeOrders compiles the Rust order service on the crates that those of its
+// guest were forked from; see its Cargo.toml.
+func (s *Store) nativeOrders(ctx context.Context) (string, error) {
+	const path, name = "test/bench/orders-native", "orders-native"
+	root, err := s.rust(ctx)
+	if err != nil {
+		return "", err
+	}
+	key, err := s.digest([]string{filepath.Base(root)}, path, "examples/orders/rust", "examples/orders/go/page.html")
+	if err != nil {
+		return "", err
+	}
+	dir, err := s.entry(ctx, "native-orders-rust-"+key, func(ctx context.Context, dir string) error {
+		return s.cargo(ctx, root, filepath.Join(s.Checkout, path), rustTarget(), filepath.Join(dir, name),
+			"CARGO_HOME="+filepath.Join(s.Dir, "cargo-home"), "RUSTFLAGS=-Ctarget-feature=+crt-static")
+	})
+	return filepath.Join(dir, name), err
+}
+
+// rustTarget is this machine's, for which a static program can be made.
+func rustTarget() string {
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	return fmt.Sprintf("%s-unknown-linux-gnu", arch)
 }

@@ -109,7 +109,7 @@ func (s *Store) cargoBuild(ctx context.Context, source, out string) error {
 	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o644); err != nil {
 		return err
 	}
-	return s.cargo(ctx, root, source, out, "CARGO_HOME="+home, "CARGO_NET_OFFLINE=true")
+	return s.cargo(ctx, root, source, wasmTarget, out, "CARGO_HOME="+home, "CARGO_NET_OFFLINE=true")
 }
 
 // cargoBuildFromRegistry compiles a Cargo package with its dependencies. What is
@@ -119,7 +119,7 @@ func (s *Store) cargoBuildFromRegistry(ctx context.Context, source, out string) 
 	if err != nil {
 		return err
 	}
-	return s.cargo(ctx, root, source, out,
+	return s.cargo(ctx, root, source, wasmTarget, out,
 		"CARGO_HOME="+filepath.Join(s.Dir, "cargo-home"),
 		// For crates with parts in C. Debian's clang has its headers under this
 		// target's older name.
@@ -129,11 +129,13 @@ func (s *Store) cargoBuildFromRegistry(ctx context.Context, source, out string) 
 	)
 }
 
-// cargo compiles the Cargo package whose binary has the name of out. All
-// packages share one target directory, so that the standard library is compiled
-// once; Cargo locks it.
-func (s *Store) cargo(ctx context.Context, root, source, out string, env ...string) error {
-	target := filepath.Join(s.Dir, "target-"+filepath.Base(root))
+const wasmTarget = "wasm32-wasip1"
+
+// cargo compiles the Cargo package whose binary has the name of out, for a
+// target. All packages share one target directory, so that the
+// standard library is compiled once; Cargo locks it.
+func (s *Store) cargo(ctx context.Context, root, source, target, out string, env ...string) error {
+	shared := filepath.Join(s.Dir, "target-"+filepath.Base(root))
 	libs := []string{filepath.Join(root, "usr/lib")}
 	// Dependencies that this machine lacked were unpacked along.
 	multiarch, err := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
@@ -144,19 +146,22 @@ func (s *Store) cargo(ctx context.Context, root, source, out string, env ...stri
 	build := command{
 		dir: source,
 		env: append([]string{
-			"CARGO_TARGET_DIR=" + target,
+			"CARGO_TARGET_DIR=" + shared,
 			"CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld",
 			"LD_LIBRARY_PATH=" + strings.Join(libs, ":"),
 			"RUSTC=" + filepath.Join(root, "usr/bin/rustc"),
 			"RUSTC_BOOTSTRAP=1", // allows -Z on a release
 		}, env...),
 		args: []string{filepath.Join(root, "usr/bin/cargo"), "build", "--quiet", "--locked",
-			"--release", "--target", "wasm32-wasip1", "-Zbuild-std=std,panic_abort"},
+			"--release", "--target", target},
+	}
+	if target == wasmTarget {
+		build.args = append(build.args, "-Zbuild-std=std,panic_abort")
 	}
 	if _, err := build.run(ctx); err != nil {
 		return err
 	}
-	b, err := os.ReadFile(filepath.Join(target, "wasm32-wasip1/release", filepath.Base(out)))
+	b, err := os.ReadFile(filepath.Join(shared, target, "release", filepath.Base(out)))
 	if err != nil {
 		return err
 	}

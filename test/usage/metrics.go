@@ -1,9 +1,11 @@
 package usage
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup1/stats"
 	stats2 "github.com/containerd/cgroups/v3/cgroup2/stats"
@@ -79,4 +81,15 @@ func ofV2(m *stats2.Metrics) Usage {
 	slices.Sort(pages)
 	u.Hugetlb = strings.Join(pages, "")
 	return u
+}
+
+// CPU is the processor time in the metrics of a task.
+func CPU(metrics any) (time.Duration, error) {
+	switch m := metrics.(type) {
+	case *stats.Metrics:
+		return time.Duration(m.CPU.Usage.Total), nil
+	case *stats2.Metrics:
+		return time.Duration(m.CPU.UsageUsec) * time.Microsecond, nil
+	}
+	return 0, fmt.Errorf("metrics of type %T", metrics)
 }

@@ -32,9 +32,13 @@ func run(ctx context.Context, wanted []string) error {
 	}
 	for _, w := range wanted {
 		var path string
-		switch version, isDaemon := strings.CutPrefix(w, "containerd-"); {
+		version, isDaemon := strings.CutPrefix(w, "containerd-")
+		program, isNative := strings.CutPrefix(w, "native-")
+		switch {
 		case isDaemon:
 			path, err = store.Containerd(ctx, version)
+		case isNative:
+			path, err = store.Native(ctx, program)
 		case w == "runc":
 			path, err = store.Runc(ctx)
 		case w == "kubernetes":
@@ -46,7 +50,7 @@ func run(ctx context.Context, wanted []string) error {
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, kubernetes, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, kubernetes, guests or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {

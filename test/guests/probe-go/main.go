@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -68,12 +69,37 @@ func run(verb, one string) error {
 		fmt.Println("timers are concurrent")
 	case "drain":
 		return drain()
+	case "serve":
+		return serve(one)
 	case "panic":
 		panic("probe-go panics")
 	default:
 		return fmt.Errorf("probe-go: no verb %s", verb)
 	}
 	return nil
+}
+
+// serve answers what it gets, on a listener that it was given.
+func serve(fd string) error {
+	n, err := strconv.Atoi(fd)
+	if err != nil {
+		return err
+	}
+	l, err := net.FileListener(os.NewFile(uintptr(n), "listener"))
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			_, _ = io.Copy(conn, conn)
+		}()
+	}
 }
 
 // drain works until it is asked to end, and then finishes what it does.

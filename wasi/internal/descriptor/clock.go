@@ -9,6 +9,8 @@ import (
 // Clock tells the time. It reads the system's clocks through package time,
 // which needs no system call for it.
 type Clock struct {
+	// Now is time.Now; tests replace it.
+	Now   func() time.Time
 	start time.Time
 	// monotonic is CLOCK_MONOTONIC at start, in ns.
 	monotonic int64
@@ -18,14 +20,14 @@ type Clock struct {
 func NewClock() Clock {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return Clock{start: time.Now(), monotonic: ts.Nano()}
+	return Clock{Now: time.Now, start: time.Now(), monotonic: ts.Nano()}
 }
 
 // Monotonic is CLOCK_MONOTONIC in ns.
 func (c *Clock) Monotonic() int64 { return c.monotonic + int64(time.Since(c.start)) }
 
 // Realtime is the time since 1970 in ns.
-func (c *Clock) Realtime() int64 { return time.Now().UnixNano() }
+func (c *Clock) Realtime() int64 { return c.Now().UnixNano() }
 
 // CPU is the processor time of this process in ns.
 func (c *Clock) CPU() int64 {

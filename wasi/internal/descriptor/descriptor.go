@@ -61,13 +61,13 @@ type Descriptor struct {
 	peer     [28]byte
 	peerSize uint8
 	// writes counts how often the guest was told that it can write, since it
-	// last tried to.
+	// last tried to or received something.
 	writes uint8
 	// held tells that the poll in progress does not ask whether it can be written.
 	held bool
 	// slot is the place in the set of the poll of the same number.
 	slot int
-	poll uint32
+	poll uint64
 
 	next *Descriptor
 }

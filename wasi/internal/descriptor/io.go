@@ -12,6 +12,13 @@ func (d *Descriptor) Readv(v []unix.Iovec) (int, unix.Errno) {
 	switch {
 	case d.fd < 0:
 		return 0, 0
+	case d.IsSocket():
+		// Of no bytes at all read(2) does not wait, other than recv(2).
+		if total(v) == 0 {
+			return 0, 0
+		}
+		n, _, e := d.Recv(v, nil, 0)
+		return n, e
 	case !d.inherited:
 		return kernel.Readv(d.fd, v)
 	case d.flags&unix.O_NONBLOCK != 0 && d.waits():
@@ -94,12 +101,15 @@ func cut(v []unix.Iovec, size uint64) []unix.Iovec {
 	return v
 }
 
+// maxWrite is how much one call of the kernel writes (MAX_RW_COUNT).
+const maxWrite = 0x7fff_f000
+
 func total(v []unix.Iovec) int {
 	var n uint64
 	for i := range v {
 		n += v[i].Len
 	}
-	return int(n)
+	return int(min(n, maxWrite))
 }
 
 func (d *Descriptor) syncFlags() int {

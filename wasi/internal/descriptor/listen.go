@@ -21,6 +21,9 @@ func (t *Table) AcceptSocket(d *Descriptor, nonblocking bool) (*Descriptor, uint
 	if nonblocking {
 		flags, mode = unix.SOCK_NONBLOCK, unix.O_NONBLOCK
 	}
+	if d.now() != 0 && !kernel.Ready(d.fd, unix.POLLIN) {
+		return nil, 0, unix.EAGAIN
+	}
 	var fd int
 	for {
 		var e unix.Errno

@@ -19,7 +19,8 @@ const Never = math.MaxInt64
 //     having tried to, gets the repeated answer with a delay: what polls every
 //     connection for reading and writing in every round, as the WasmEdge fork of
 //     mio does, would otherwise spin as long as it has one idle connection.
-//     Reading, deadlines and first answers are never delayed.
+//     Reading, deadlines and first answers are never delayed, and the first answer
+//     after something was received or sent is a first one again.
 type Poller struct {
 	// Eager switches that delay off.
 	Eager bool
@@ -28,7 +29,8 @@ type Poller struct {
 	fds   []unix.PollFd
 	descs []*Descriptor
 	// number is that of the poll, so that descriptors know whether they are part.
-	number uint32
+	// It begins with 1, and 32 bits would be 0 again after some hours.
+	number uint64
 	// instant tells that something is ready that the kernel does not know of.
 	instant bool
 }
@@ -96,8 +98,20 @@ func (p *Poller) Ready(d *Descriptor, write bool) (ready, hangup bool) {
 	return hangup || got&(event|unix.POLLERR|unix.POLLNVAL) != 0, hangup
 }
 
+// briefWait is how long a wait may take without the Go scheduler's knowledge, in
+// ns. A busy server hardly ever waits longer, and what its scheduler does about
+// a thread that waits costs more than the wait: it looks at it every 20 µs, and
+// takes its processor away.
+const briefWait = 4e6
+
 // poll returns how many descriptors are ready.
 func (p *Poller) poll(deadline int64) (int, unix.Errno) {
+	wait := max(deadline-p.clock.Monotonic(), 0)
+	brief := unix.NsecToTimespec(min(wait, briefWait))
+	n, e := kernel.PpollBriefly(p.fds, &brief)
+	if e != unix.EINTR && (e != 0 || n > 0 || wait <= briefWait) {
+		return n, e
+	}
 	for {
 		var timeout *unix.Timespec
 		var ts unix.Timespec
@@ -113,11 +127,11 @@ func (p *Poller) poll(deadline int64) (int, unix.Errno) {
 }
 
 // Delays of a repeated answer: none for the first, then doubling from the one to
-// the other, in ns. At most ten answers a second need no processor worth
-// mentioning.
+// the other, in ns. Each answer costs 1 ms of a processor, most of it in the Go
+// scheduler's monitor, which looks around for a while whenever something runs.
 const (
 	minDelay = 1e6
-	maxDelay = 100e6
+	maxDelay = 1000e6
 )
 
 // patience is how long to wait for something better when all n descriptors that
@@ -135,7 +149,7 @@ func (p *Poller) patience(n int) int64 {
 		if p.fds[i].Revents != unix.POLLOUT || d.writes < 2 || !d.IsSocket() {
 			return 0
 		}
-		shortest = min(shortest, minDelay<<min(d.writes-2, 7))
+		shortest = min(shortest, minDelay<<min(d.writes-2, 10))
 		if n--; n == 0 {
 			break
 		}

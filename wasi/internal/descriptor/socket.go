@@ -145,6 +145,10 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 	if e := d.socket(); e != 0 {
 		return 0, false, e
 	}
+	if len(v) == 1 && from == nil && d.Type == StreamSocket {
+		n, e = d.recv(&v[0], flags)
+		return n, false, e
+	}
 	var s kernel.Sockaddr
 	for {
 		n, got, e := kernel.Recvmsg(d.fd, v, &s, flags|d.now())
@@ -152,6 +156,7 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 			kernel.Wait(d.fd, unix.POLLIN)
 			continue
 		}
+		d.received(n)
 		if from != nil && e == 0 {
 			from.decode(&s)
 			if from.Size == 0 {
@@ -162,12 +167,34 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 	}
 }
 
+// recv is Recv for most calls of most guests.
+func (d *Descriptor) recv(v *unix.Iovec, flags int) (int, unix.Errno) {
+	for {
+		n, e := kernel.Recv(d.fd, v, flags|d.now(), d.flags&unix.O_NONBLOCK == 0)
+		d.received(n)
+		if e != unix.EAGAIN || !d.inherited || d.flags&unix.O_NONBLOCK != 0 {
+			return n, e
+		}
+		kernel.Wait(d.fd, unix.POLLIN)
+	}
+}
+
+// received notes that the guest may have something to answer.
+func (d *Descriptor) received(n int) {
+	if n > 0 {
+		d.writes = 0
+	}
+}
+
 // Send sends, to an address unless that is nil.
 func (d *Descriptor) Send(v []unix.Iovec, to *Address) (int, unix.Errno) {
 	if e := d.socket(); e != 0 {
 		return 0, e
 	}
 	d.writes = 0
+	if len(v) == 1 && to == nil {
+		return d.send(&v[0])
+	}
 	var s kernel.Sockaddr
 	var name *kernel.Sockaddr
 	if to != nil {
@@ -181,6 +208,17 @@ func (d *Descriptor) Send(v []unix.Iovec, to *Address) (int, unix.Errno) {
 			continue
 		}
 		return n, e
+	}
+}
+
+// send is Send for most calls of most guests.
+func (d *Descriptor) send(v *unix.Iovec) (int, unix.Errno) {
+	for {
+		n, e := kernel.Send(d.fd, v, d.now(), d.flags&unix.O_NONBLOCK == 0)
+		if e != unix.EAGAIN || !d.inherited || d.flags&unix.O_NONBLOCK != 0 {
+			return n, e
+		}
+		kernel.Wait(d.fd, unix.POLLOUT)
 	}
 }
 

@@ -1,6 +1,7 @@
 package descriptor
 
 import (
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -167,5 +168,38 @@ func TestClosedStreamsReadAsEmptyAndDiscard(t *testing.T) {
 		if e := d.Stat(&st); e != 0 || d.Type != CharacterDevice {
 			t.Errorf("stat: %v, type %d", e, d.Type)
 		}
+	}
+}
+
+// A listener may be a stream of a process: inetd's way.
+func TestAnInheritedListenerThatDoesNotBlock(t *testing.T) {
+	table := NewTable(10, 1)
+	defer table.CloseAll()
+	l, _, e := table.AddListener(netip.MustParseAddrPort("127.0.0.1:0"))
+	if e != 0 {
+		t.Fatal(e)
+	}
+	n, e := table.AddInherited(l.fd)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	d := table.Get(n)
+	if e := d.SetFlags(unix.O_NONBLOCK); e != 0 {
+		t.Fatal(e)
+	}
+	if _, _, e := table.AcceptSocket(d, false); e != unix.EAGAIN {
+		t.Errorf("accept: %v", e)
+	}
+}
+
+func TestDiscardedBytesAreCountedAsTheKernelWould(t *testing.T) {
+	table := NewTable(10, 1)
+	n, e := table.AddInherited(-1)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	v := []unix.Iovec{{Len: 1 << 32}, {Len: 5}}
+	if n, e := table.Get(n).Writev(v); n != 0x7fff_f000 || e != 0 {
+		t.Errorf("%d, %v", n, e)
 	}
 }

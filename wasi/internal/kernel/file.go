@@ -18,22 +18,20 @@ func Empty() []byte { return empty[:0:1] }
 // Openat2 opens a path (openat2(2), Linux 5.6).
 func Openat2(dir int, name []byte, how *unix.OpenHow) (int, unix.Errno) {
 	for {
-		fd, _, e := unix.Syscall6(unix.SYS_OPENAT2, uintptr(dir), pointer(name), uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how), 0, 0)
-		if e == unix.EINTR {
-			continue
+		fd, _, e := unix.Syscall6(unix.SYS_OPENAT2, uintptr(dir), uintptr(pointer(name)), uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how), 0, 0)
+		if e != unix.EINTR {
+			return int(fd), e
 		}
-		return int(fd), e
 	}
 }
 
 // Openat opens one name in a directory.
 func Openat(dir int, name []byte, flags int, mode uint32) (int, unix.Errno) {
 	for {
-		fd, _, e := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), pointer(name), uintptr(flags), uintptr(mode), 0, 0)
-		if e == unix.EINTR {
-			continue
+		fd, _, e := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), uintptr(pointer(name)), uintptr(flags), uintptr(mode), 0, 0)
+		if e != unix.EINTR {
+			return int(fd), e
 		}
-		return int(fd), e
 	}
 }
 
@@ -45,76 +43,122 @@ func Close(fd int) unix.Errno {
 
 // Fstat is fstat(2).
 func Fstat(fd int, st *unix.Stat_t) unix.Errno {
-	_, _, e := unix.Syscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0)
-	return e
+	for {
+		_, _, e := unix.Syscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // Fstatat is newfstatat(2).
 func Fstatat(dir int, name []byte, st *unix.Stat_t, flags int) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dir), pointer(name), uintptr(unsafe.Pointer(st)), uintptr(flags), 0, 0)
-	return e
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(dir), uintptr(pointer(name)), uintptr(unsafe.Pointer(st)), uintptr(flags), 0, 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // OnProc tells whether a descriptor is of a proc filesystem.
 func OnProc(fd int) bool {
 	var st unix.Statfs_t
-	_, _, e := unix.Syscall(unix.SYS_FSTATFS, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0)
-	return e == 0 && st.Type == unix.PROC_SUPER_MAGIC
+	for {
+		_, _, e := unix.Syscall(unix.SYS_FSTATFS, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0)
+		if e != unix.EINTR {
+			return e == 0 && st.Type == unix.PROC_SUPER_MAGIC
+		}
+	}
 }
 
 // Readlinkat reads a symbolic link into b and cuts what does not fit.
 func Readlinkat(dir int, name, b []byte) (int, unix.Errno) {
-	n, _, e := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), pointer(name), pointer(b), uintptr(len(b)), 0, 0)
-	return int(n), e
+	for {
+		n, _, e := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(pointer(name)), uintptr(pointer(b)), uintptr(len(b)), 0, 0)
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
 }
 
 // Mkdirat is mkdirat(2).
 func Mkdirat(dir int, name []byte, mode uint32) unix.Errno {
-	_, _, e := unix.Syscall(unix.SYS_MKDIRAT, uintptr(dir), pointer(name), uintptr(mode))
-	return e
+	return named(unix.SYS_MKDIRAT, dir, name, uintptr(mode))
 }
 
 // Unlinkat is unlinkat(2).
 func Unlinkat(dir int, name []byte, flags int) unix.Errno {
-	_, _, e := unix.Syscall(unix.SYS_UNLINKAT, uintptr(dir), pointer(name), uintptr(flags))
-	return e
+	return named(unix.SYS_UNLINKAT, dir, name, uintptr(flags))
+}
+
+// named is a call about a name in a directory. A filesystem such as FUSE or NFS
+// that says EINTR has not done it.
+func named(trap uintptr, dir int, name []byte, arg uintptr) unix.Errno {
+	for {
+		_, _, e := unix.Syscall(trap, uintptr(dir), uintptr(pointer(name)), arg)
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // Symlinkat is symlinkat(2).
 func Symlinkat(target []byte, dir int, name []byte) unix.Errno {
-	_, _, e := unix.Syscall(unix.SYS_SYMLINKAT, pointer(target), uintptr(dir), pointer(name))
-	return e
+	for {
+		_, _, e := unix.Syscall(unix.SYS_SYMLINKAT, uintptr(pointer(target)), uintptr(dir), uintptr(pointer(name)))
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // Linkat is linkat(2) without flags: it does not follow a symbolic link.
 func Linkat(oldDir int, oldName []byte, newDir int, newName []byte) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_LINKAT, uintptr(oldDir), pointer(oldName), uintptr(newDir), pointer(newName), 0, 0)
-	return e
+	return twoNames(unix.SYS_LINKAT, oldDir, oldName, newDir, newName)
 }
 
 // Renameat is renameat2(2) without flags.
 func Renameat(oldDir int, oldName []byte, newDir int, newName []byte) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_RENAMEAT2, uintptr(oldDir), pointer(oldName), uintptr(newDir), pointer(newName), 0, 0)
-	return e
+	return twoNames(unix.SYS_RENAMEAT2, oldDir, oldName, newDir, newName)
+}
+
+// twoNames is named for two.
+func twoNames(trap uintptr, oldDir int, oldName []byte, newDir int, newName []byte) unix.Errno {
+	for {
+		_, _, e := unix.Syscall6(trap, uintptr(oldDir), uintptr(pointer(oldName)), uintptr(newDir), uintptr(pointer(newName)), 0, 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // Utimensat sets the times of a file by its descriptor, which may be one of
 // O_PATH (Linux 5.8).
 func Utimensat(fd int, times *[2]unix.Timespec) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(times)), unix.AT_EMPTY_PATH, 0, 0)
-	return e
+	return utimens(fd, Empty(), times, unix.AT_EMPTY_PATH)
 }
 
 // Futimens sets the times of an open file.
-func Futimens(fd int, times *[2]unix.Timespec) unix.Errno {
-	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
-	return e
+func Futimens(fd int, times *[2]unix.Timespec) unix.Errno { return utimens(fd, nil, times, 0) }
+
+func utimens(fd int, name []byte, times *[2]unix.Timespec, flags uintptr) unix.Errno {
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), uintptr(pointer(name)), uintptr(unsafe.Pointer(times)), flags, 0, 0)
+		if e != unix.EINTR {
+			return e
+		}
+	}
 }
 
 // Getdents reads entries of a directory.
 func Getdents(fd int, b []byte) (int, unix.Errno) {
-	n, _, e := unix.Syscall(unix.SYS_GETDENTS64, uintptr(fd), pointer(b), uintptr(len(b)))
-	return int(n), e
+	for {
+		n, _, e := unix.Syscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(pointer(b)), uintptr(len(b)))
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
 }
 
 // Lseek is lseek(2).

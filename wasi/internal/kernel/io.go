@@ -93,6 +93,13 @@ func Ppoll(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
 	return int(n), e
 }
 
+// PpollBriefly is Ppoll for so short a time that the Go scheduler need not know:
+// what waits without its knowledge for 10 ms is sent a signal.
+func PpollBriefly(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
+	return int(n), e
+}
+
 // Wait waits until a descriptor is ready for events or has failed.
 func Wait(fd int, events int16) {
 	fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}

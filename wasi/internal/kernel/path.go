@@ -58,5 +58,6 @@ func (p *Path) Split() (last []byte, cut bool) {
 	return last, true
 }
 
-// pointer is that of bytes which end with a NUL.
-func pointer(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+// pointer is that of a slice's first byte. It becomes a number only in the
+// arguments of a system call, which is what keeps the bytes where they are.
+func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }

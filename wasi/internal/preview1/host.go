@@ -61,11 +61,14 @@ type Config struct {
 // Outbound cannot be understood.
 func New(c Config, table *descriptor.Table) (*Host, error) {
 	h := &Host{Descriptors: table, args: newVectors(c.Args), environ: newVectors(c.Environ), clock: descriptor.NewClock()}
-	h.resolver = resolver.Resolver{Hosts: "/etc/hosts", Conf: "/etc/resolv.conf", Port: 53}
+	h.resolver = resolver.OfContainer()
 	h.poller = descriptor.NewPoller(&h.clock)
 	h.poller.Eager = c.EagerWrites
 	if c.Outbound != nil {
 		var err error
+		// The guest may be able to write to the files. Its lookups, which the host
+		// makes for it, must not go to servers that the rules do not know.
+		h.resolver = *h.resolver.Frozen()
 		if h.outbound, err = outbound.Parse(c.Outbound, &h.resolver); err != nil {
 			return nil, err
 		}

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/descriptor"
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/outbound"
 )
 
@@ -46,5 +49,23 @@ func TestWhatTheRulesDoNotListIsRefusedAndToldOnce(t *testing.T) {
 	}
 	if len(told) != 1 || !strings.HasPrefix(told[0], "connecting to 127.0.0.1:") {
 		t.Errorf("stderr has %q", told)
+	}
+}
+
+// What a guest writes into resolv.conf would otherwise be a destination: its host
+// sends the question there.
+func TestAGuestUnderRulesCannotNameANameServer(t *testing.T) {
+	h, err := New(Config{Outbound: []string{}, Stderr: -1}, descriptor.NewTable(10, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(conf, []byte("nameserver 203.0.113.9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := h.resolver.Servers()
+	h.resolver.Conf = conf
+	if now := h.resolver.Servers(); !slices.Equal(now, before) {
+		t.Errorf("lookups would ask %v, before the guest ran %v", now, before)
 	}
 }

@@ -35,14 +35,19 @@ func pollOneoff(h *Host, s []uint64) Errno {
 	if !ok || !h.fits(s[1], n*eventSize) || !h.fits(s[3], 4) {
 		return errFault
 	}
-	deadline := h.subscribe(in)
-	if e := h.poller.Wait(deadline); e != 0 {
-		return errno(e)
+	h.started = h.clock.Monotonic()
+	for {
+		if e := h.poller.Wait(h.subscribe(in)); e != 0 {
+			return errno(e)
+		}
+		// The wait may have been long; look at the memory again.
+		in, _ = h.bytes(s[0], uint64(n)*subscriptionSize)
+		out, _ := h.bytes(s[1], uint64(n)*eventSize)
+		if fired := h.report(in, out); fired > 0 {
+			return h.put32(s[3], fired)
+		}
+		// The realtime was set back, or goes slower than the clock of the wait.
 	}
-	// The wait may have been long; look at the memory again.
-	in, _ = h.bytes(s[0], uint64(n)*subscriptionSize)
-	out, _ := h.bytes(s[1], uint64(n)*eventSize)
-	return h.put32(s[3], h.report(in, out))
 }
 
 // subscribe fills the poller and returns until when to wait.
@@ -53,7 +58,7 @@ func (h *Host) subscribe(in []byte) (deadline int64) {
 	for ; len(in) >= subscriptionSize; in = in[subscriptionSize:] {
 		switch tag := in[8]; tag {
 		case eventClock:
-			at, e := h.deadline(in, now, now)
+			at, e := h.deadline(in, now)
 			if e != success {
 				at = 0
 			}
@@ -69,13 +74,11 @@ func (h *Host) subscribe(in []byte) (deadline int64) {
 			deadline = 0
 		}
 	}
-	h.started = now
 	return deadline
 }
 
-// deadline returns when a clock subscription that began at start fires, on the
-// monotonic clock.
-func (h *Host) deadline(sub []byte, start, now int64) (int64, Errno) {
+// deadline returns when a clock subscription fires, on the monotonic clock.
+func (h *Host) deadline(sub []byte, now int64) (int64, Errno) {
 	timeout := le64(sub[24:])
 	absolute := binary.LittleEndian.Uint16(sub[40:])&clockAbsolute != 0
 	var clock int64
@@ -86,7 +89,7 @@ func (h *Host) deadline(sub []byte, start, now int64) (int64, Errno) {
 	case id > clockThreadCPU:
 		return 0, errInval
 	case !absolute:
-		from = start
+		from = h.started
 	case id == clockRealtime:
 		clock = h.clock.Realtime()
 	default:
@@ -115,7 +118,7 @@ func (h *Host) report(in, out []byte) uint32 {
 		switch tag {
 		case eventClock:
 			var at int64
-			at, e = h.deadline(in, h.started, now)
+			at, e = h.deadline(in, now)
 			if e == success && at > now {
 				continue
 			}

@@ -153,3 +153,15 @@ func TestPollRefusesWhatIsNotInMemory(t *testing.T) {
 		g.want(errFault, "poll_oneoff", p[0], p[1], p[2], p[3])
 	}
 }
+
+// The wait is on a clock that nobody sets.
+func TestARealtimeThatGoesSlowerIsWaitedFor(t *testing.T) {
+	g := newGuest(t, "")
+	var looks int64
+	g.h.clock.Now = func() time.Time { looks++; return time.Unix(1000, looks) }
+	g.subClock(0, clockRealtime, time.Unix(1000, 20).UnixNano(), true)
+	g.subClock(1, clockMonotonic, always, false)
+	if events := g.poll(2); len(events) != 1 || events[0].userdata != 100 || looks < 20 {
+		t.Errorf("%+v after %d looks at the clock", events, looks)
+	}
+}

@@ -11,7 +11,9 @@ import (
 
 // conf is what resolv.conf(5) says.
 type conf struct {
-	servers  []netip.Addr
+	servers []netip.Addr
+	// unnamed tells that the text has no server, so that it is this host.
+	unnamed  bool
 	search   []string
 	ndots    int
 	timeout  time.Duration
@@ -57,6 +59,7 @@ func parseConf(text string) *conf {
 		}
 	}
 	if len(c.servers) == 0 {
+		c.unnamed = true
 		c.servers = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	}
 	return c

@@ -28,6 +28,11 @@ type Resolver struct {
 	hosts, conf *string
 }
 
+// OfContainer returns the resolver of the root that this process is in.
+func OfContainer() Resolver {
+	return Resolver{Hosts: "/etc/hosts", Conf: "/etc/resolv.conf", Port: 53}
+}
+
 // Frozen returns a resolver to which later changes of the files mean nothing.
 func (r *Resolver) Frozen() *Resolver {
 	hosts, conf := text(r.hosts, r.Hosts), text(r.conf, r.Conf)
@@ -47,6 +52,14 @@ func (r *Resolver) Servers() (servers []netip.AddrPort) {
 		servers = append(servers, netip.AddrPortFrom(a, r.Port))
 	}
 	return servers
+}
+
+// Listed returns those of them that the configuration names.
+func (r *Resolver) Listed() []netip.AddrPort {
+	if parseConf(text(r.conf, r.Conf)).unnamed {
+		return nil
+	}
+	return r.Servers()
 }
 
 // Families are the kinds of addresses to look for.
