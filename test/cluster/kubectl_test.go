@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
 )
 
 const onePod = `
@@ -199,4 +201,26 @@ func TestNodeStatisticsOfAWasmPod(t *testing.T) {
 		}
 		return errors.New("it is not there")
 	})
+}
+
+func TestExecWithATerminal(t *testing.T) {
+	s := newSpace(t)
+	s.create(onePod)
+	s.ready("p")
+	url := s.Client.CoreV1().RESTClient().Post().Resource("pods").Namespace(s.name).Name("p").SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Command: []string{"/tools/probe.wasm", "cat"}, Stdin: true, Stdout: true, TTY: true}, scheme.ParameterCodec).URL()
+	e, err := remotecommand.NewWebSocketExecutor(s.Config, "GET", url.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	// A line, and what a keyboard sends for the end of input.
+	in := strings.NewReader("typed\n\x04")
+	if err := e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: in, Stdout: &out, Tty: true}); err != nil {
+		t.Fatal(err)
+	}
+	// Once by the terminal's echo and once by the guest.
+	if got := strings.Count(out.String(), "typed\r\n"); got != 2 {
+		t.Errorf("the terminal shows %q", out.String())
+	}
 }

@@ -26,6 +26,8 @@ state = "/run/containerd"
   address = %[2]q
 [debug]
   level = "debug"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "/etc/containerd/certs.d"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = %[3]q
 [plugins."io.containerd.cri.v1.runtime"]
@@ -43,6 +45,13 @@ state = "/run/containerd"
   path = %[5]q
 `
 
+// registryPort is that of a registry on the node's own address, which speaks
+// plain HTTP.
+const (
+	registryPort  = "5000"
+	registryHosts = "/etc/containerd/certs.d/" + node.Address + ":" + registryPort
+)
+
 // network is the Pods' network: a bridge, and Services by kube-proxy.
 const network = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "promiscMode": false,
@@ -54,6 +63,8 @@ func (c *Cluster) startContainerd(ctx context.Context) error {
 	config := fmt.Sprintf(containerdConfig, c.path("containerd"), containerdSocket, pauseImage, c.programs.Kubernetes, c.path("opt"))
 	if err := errors.Join(
 		os.MkdirAll("/etc/cni/net.d", 0o755),
+		os.MkdirAll(registryHosts, 0o755),
+		os.WriteFile(registryHosts+"/hosts.toml", fmt.Appendf(nil, "server = %q\n", "http://"+node.Address+":"+registryPort), 0o644),
 		os.WriteFile("/etc/cni/net.d/10-pods.conflist", fmt.Appendf(nil, network, podRange), 0o644),
 		os.WriteFile(c.path("containerd.toml"), []byte(config), 0o644),
 	); err != nil {

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/cluster/node"
 )
 
 func TestRuntimeClassRunsAWasmPodWithItsOverhead(t *testing.T) {
@@ -285,4 +287,30 @@ func (s *space) deletePod(name string) {
 	if err := s.Client.CoreV1().Pods(s.name).Delete(s.t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+func TestRuntimeClassKeepsPodsOffNodesWithoutTheRuntime(t *testing.T) {
+	s := newSpace(t)
+	s.create(`
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: on-some-nodes}
+handler: wasm
+scheduling: {nodeSelector: {example.com/wasm: "true"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {runtimeClassName: on-some-nodes, containers: [{name: c, image: WEB}]}
+`)
+	s.pod("p", "unschedulable", func(p *corev1.Pod) bool {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				return true
+			}
+		}
+		return false
+	})
+	s.does("label", "node", node.Name, "example.com/wasm=true")
+	s.ready("p")
 }
