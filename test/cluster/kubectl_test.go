@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -214,8 +215,11 @@ func TestExecWithATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	// A line, and what a keyboard sends for the end of input.
-	in := strings.NewReader("typed\n\x04")
+	// A line, and what a keyboard sends for the end of input. The connection ends
+	// with the process: containerd drops the output when its client's input ends.
+	in, keyboard := io.Pipe()
+	defer keyboard.Close()
+	go func() { _, _ = keyboard.Write([]byte("typed\n\x04")) }()
 	if err := e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: in, Stdout: &out, Tty: true}); err != nil {
 		t.Fatal(err)
 	}
