@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 // waits waits until a container of the Pod does, for that reason, and returns the
@@ -33,6 +36,12 @@ func TestLifecycleHooks(t *testing.T) {
 	s.create(`
 apiVersion: v1
 kind: Pod
+metadata: {name: listens}
+spec: {runtimeClassName: wasm, containers: [{name: c, image: WEB}]}
+`)
+	s.create(`
+apiVersion: v1
+kind: Pod
 metadata: {name: p}
 spec:
   runtimeClassName: wasm
@@ -41,31 +50,38 @@ spec:
     image: WEB
     lifecycle:
       postStart: {exec: {command: [/tools/probe.wasm, put, /tmp/started, by the hook]}}
-      preStop: {httpGet: {port: 8080, path: /log/stopping}}
+      preStop: {httpGet: {host: "` + s.ready("listens").Status.PodIP + `", port: 8080, path: /log/stopping}}
 `)
-	ip := s.ready("p").Status.PodIP
-	s.answers("http://"+ip+":8080/file/tmp/started", "by the hook")
-	contains(t, s.logUntilDeleted("p"), "stopping")
+	p := s.ready("p")
+	s.answers("http://"+p.Status.PodIP+":8080/file/tmp/started", "by the hook")
+	s.deleted(p)
+	s.until("the other Pod to have heard of the end", func(context.Context) error {
+		if said := s.log("listens", "c"); !strings.Contains(said, "stopping") {
+			return errors.New(said)
+		}
+		return nil
+	})
 }
 
-// logUntilDeleted deletes a Pod and returns all that its container has said.
-func (s *space) logUntilDeleted(pod string) string {
+// deleted deletes a Pod and returns what it was at its end.
+func (s *space) deleted(p *corev1.Pod) (last *corev1.Pod) {
 	s.t.Helper()
-	stream, err := s.Client.CoreV1().Pods(s.name).GetLogs(pod, &corev1.PodLogOptions{Follow: true}).Stream(s.t.Context())
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	events, err := s.Client.CoreV1().Pods(s.name).Watch(ctx, metav1.ListOptions{
+		ResourceVersion: p.ResourceVersion,
+		FieldSelector:   fields.OneTermEqualSelector("metadata.name", p.Name).String(),
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer stream.Close()
-	s.deletePod(pod)
-	var all strings.Builder
-	buf := make([]byte, 4096)
-	for {
-		n, err := stream.Read(buf)
-		all.Write(buf[:n])
-		if err != nil {
-			return all.String()
-		}
-	}
+	defer events.Stop()
+	s.deletePod(p.Name)
+	s.follow(events, func(e watch.Event, p *corev1.Pod) bool {
+		last = p
+		return e.Type == watch.Deleted
+	})
+	return last
 }
 
 func TestProbesOfEveryKind(t *testing.T) {
@@ -149,29 +165,9 @@ kind: Pod
 metadata: {name: drains, annotations: {io.containerd.wasm.v1/drain: 500s}}
 spec: {runtimeClassName: wasm, terminationGracePeriodSeconds: 600, containers: [{name: c, image: WEB}]}
 `)
-	for name, want := range map[string]struct {
-		code int32
-		log  string
-	}{"at-once": {143, ""}, "drains": {0, "drains on SIGTERM"}} {
-		s.ready(name)
-		codes := make(chan int32, 1)
-		go func() {
-			// The last status is written before the Pod goes.
-			s.pod(name, "ended", func(p *corev1.Pod) bool {
-				e := p.Status.ContainerStatuses[0].State.Terminated
-				if e != nil {
-					codes <- e.ExitCode
-				}
-				return e != nil
-			})
-		}()
-		contains(t, s.logUntilDeleted(name), want.log)
-		select {
-		case code := <-codes:
-			if code != want.code {
-				t.Errorf("%s ends with %d, not with %d", name, code, want.code)
-			}
-		case <-t.Context().Done():
+	for name, want := range map[string]int32{"at-once": 143, "drains": 0} {
+		if e := terminated(t, s.deleted(s.ready(name)), "c"); e.ExitCode != want {
+			t.Errorf("%s ends with %d, not with %d", name, e.ExitCode, want)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 const kubernetesModule = "test/daemons/kubernetes"
 
 // Kubernetes returns the directory with Kubernetes' commands, etcd, CoreDNS,
-// metrics-server and the CNI plugins. It is the longest of all builds: ten
-// minutes on two processors, and 5 GB of Go's build cache.
+// metrics-server and the CNI plugins. It is the longest of all builds: 530 seconds
+// of processor time.
 func (s *Store) Kubernetes(ctx context.Context) (string, error) {
 	version, err := s.kubernetesVersion(ctx)
 	if err != nil {
