@@ -5,7 +5,8 @@ import "testing"
 // Dapr's sidecar is a native container beside the service, and they talk HTTP over
 // the loopback in both directions: the service asks for state and for other
 // services, and the sidecar hands in what others ask of it. The native program
-// stands in for daprd, whose module does not build from the Go proxy alone.
+// stands in for daprd, which with its hundreds of modules would be more to download
+// and to build than all the rest of the cluster.
 func TestASidecarInFrontOfAGuestAsDaprIs(t *testing.T) {
 	s := newSpace(t)
 	s.create(`
