@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Ve
 SHIM_TAGS := no_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: build demo orders test unit fuzz gostd e2e e2e-kubelet scale client-suite e2e-vm faults churn lint bench clean help
+.PHONY: build demo orders test unit fuzz gostd e2e e2e-kubelet scale client-suite e2e-vm faults compile-storm churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
@@ -45,6 +45,10 @@ e2e: build ## run the tests on real daemons; E2E_DAEMONS=2.4,1.6 and E2E_RUN=REG
 faults: build ## break everything at every moment, on every containerd (an hour)
 	E2E_FAULTS=full E2E_RUN='^TestFault' go run ./test/suite -bin $(BIN) e2e
 
+STORM ?= 30m
+compile-storm: build ## compile hostile modules; STORM=30m, COMPILE_STORM_SEED=N repeats a storm
+	COMPILE_STORM=$(STORM) E2E_BIN=$(BIN) nice -n 10 go test -count=1 -v -timeout 0 -run '^TestHostileModulesHarmNothing$$' ./test/compile
+
 churn: build ## run 5,000 containers and more; E2E_CHURN=N and E2E_DAEMONS select
 	E2E_CHURN=$${E2E_CHURN:-5000} E2E_DAEMONS=$${E2E_DAEMONS:-2.4} E2E_RUN='^TestMany|^TestFifty' go run ./test/suite -bin $(BIN) e2e
 
@@ -71,4 +75,4 @@ clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	go run ./test/cmd/sweep
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile

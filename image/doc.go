@@ -1,9 +1,9 @@
-// Package image writes OCI images that hold a Wasm module, in the one shape
-// that every containerd, CRI-O, Docker and registry understands: ordinary Linux
-// images that share a tar layer with /app.wasm in it.
+// Package image makes OCI images that hold a Wasm module, in the shapes that
+// containerd, CRI-O, Docker, registries and tools for artifacts understand, and
+// finds the module in an image of any shape.
 //
-// The result depends on its inputs only: the same module, options and version
-// of this program give the same bytes on any machine at any time. wasmctl and
-// tests call it; nothing of the runtime does, and no registry or daemon is
-// talked to here.
+// What is made depends on the inputs only: the same module, options and version
+// of this program give the same bytes on any machine at any time, in an archive,
+// in a layout and in a registry. wasmctl and tests call it; nothing of the
+// runtime does. It talks to registries, and asks a containerd for images.
 package image

@@ -47,6 +47,9 @@ func (s Spec) entries() ([]entry, error) {
 		return nil, err
 	}
 
+	if s.Shape == Hybrid {
+		delete(all, ModulePath)
+	}
 	sorted := make([]entry, 0, len(all))
 	for _, e := range all {
 		sorted = append(sorted, e)

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,13 +15,14 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// FuzzWrite packs a module and a file under any names. What is packed is a layer
+// FuzzPack packs a module and a file under any names. What is packed is a layer
 // that every runtime unpacks as it was meant: names in the root, parents first, no
 // name twice, the module itself in its place, and a config that says what was
 // asked for.
-func FuzzWrite(f *testing.F) {
+func FuzzPack(f *testing.F) {
 	f.Add("app:v1", "/data/x", "/var", "A=1")
 	f.Add("ghcr.io/a/b@sha256:00", "/app.wasm", "/", "A")
 	f.Add("a", "/../../etc/passwd", "rel", "=")
@@ -36,13 +38,17 @@ func FuzzWrite(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, name, guest, workdir, env string) {
-		var archive bytes.Buffer
-		_, err := Write(&archive, Spec{
+		img, err := Pack(Spec{
 			Name: name, Module: input, Files: []File{{Host: extra, Guest: guest}}, Workdir: workdir, Env: []string{env},
 			Platforms: []v1.Platform{{OS: "linux", Architecture: "amd64"}}, Epoch: time.Unix(1, 0),
 		})
 		if err != nil {
 			return
+		}
+		defer img.Close()
+		var archive bytes.Buffer
+		if err := img.WriteArchive(&archive); err != nil {
+			t.Fatal(err)
 		}
 		blobs := files(t, &archive)
 		var docker []dockerManifest
@@ -89,16 +95,7 @@ func files(t *testing.T, r io.Reader) map[string][]byte {
 // layerFiles unpacks a layer, as strictly as no runtime does.
 func layerFiles(t *testing.T, compressed []byte) map[string]string {
 	t.Helper()
-	l := &layer{size: int64(len(compressed))}
-	var err error
-	if l.file, err = os.CreateTemp(t.TempDir(), "layer"); err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	if _, err := l.file.Write(compressed); err != nil {
-		t.Fatal(err)
-	}
-	r, err := l.Uncompressed()
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,4 +124,54 @@ func layerFiles(t *testing.T, compressed []byte) map[string]string {
 		}
 		all[name] = string(b)
 	}
+}
+
+// FuzzOpen opens an image that anybody may have made: its manifest, its command
+// and a layer. Whatever is found, nothing is left behind, nor written elsewhere.
+func FuzzOpen(f *testing.F) {
+	layers := [][]byte{tarLayer("app.wasm=" + module), tarLayer("l->/etc", "l/app.wasm="+module), tarLayer("../../app.wasm="+module, ".wh..wh..opq="), nil}
+	for _, zipped := range layers {
+		plain := must(io.ReadAll(must(gzip.NewReader(bytes.NewReader(tarLayer())))))
+		if zipped != nil {
+			plain = must(io.ReadAll(must(gzip.NewReader(bytes.NewReader(zipped)))))
+		}
+		f.Add([]byte(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"}}`), plain, string(types.OCIUncompressedLayer), "/app.wasm")
+		f.Add([]byte(`{"mediaType":"application/vnd.oci.image.index.v1+json"}`), plain, string(wasmLayer), "app.wasm#x")
+	}
+	outside := f.TempDir()
+	f.Fuzz(func(t *testing.T, manifest, content []byte, mediaType, command string) {
+		dir := t.TempDir()
+		t.Setenv("TMPDIR", dir)
+		t.Chdir(outside)
+		var m v1.Manifest
+		if json.Unmarshal(manifest, &m) != nil {
+			return
+		}
+		layout := handmade(t, v1.ConfigFile{Config: v1.Config{Entrypoint: []string{command}}}, func(made *v1.Manifest) {
+			made.Subject, made.MediaType, made.Config.MediaType = m.Subject, m.MediaType, m.Config.MediaType
+		}, newBlob(content, types.MediaType(mediaType)))
+		if images, end, err := Open(t.Context(), layout); err == nil {
+			for _, img := range images {
+				m, err := img.Module(t.Context())
+				if err != nil {
+					continue
+				}
+				if m.Name == "" || m.File == nil {
+					t.Errorf("a module %+v", m)
+				}
+				m.File.Close()
+			}
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, d := range []string{dir, outside} {
+			if names, _ := filepath.Glob(d + "/wasm-image-*"); len(names) > 0 {
+				t.Errorf("left behind: %v", names)
+			}
+		}
+		if names, _ := os.ReadDir(outside); len(names) > 0 {
+			t.Errorf("written outside: %v", names)
+		}
+	})
 }

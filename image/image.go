@@ -1,104 +1,127 @@
 package image
 
 import (
-	"io"
-	"maps"
-
+	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Result names what was written.
-type Result struct {
+// Image is a packed image in temporary files. Close frees them.
+type Image struct {
 	// Name is the full reference, such as docker.io/library/app:latest.
-	Name string
-	// Digest is that of the image's index.
-	Digest v1.Hash
+	Name reference.NamedTagged
 	// Module is the digest of the module.
 	Module v1.Hash
+
+	spec   Spec
+	layers *layerSet
+	// configs and manifests are those of the platforms, in their order.
+	configs, manifests []*blob
+	// top is what the name refers to: an index, or the only manifest.
+	top *blob
+	// referrers are the attachments, each with its manifest last.
+	referrers [][]*blob
 }
 
-// Write writes the image to w as a tar of an OCI image layout. An error that
-// has to do with the module is a *control.Error with the sentence that the
-// runtime would give.
-func Write(w io.Writer, spec Spec) (Result, error) {
+// Pack makes an image. An error that has to do with the module is a
+// *control.Error with the sentence that the runtime would give.
+func Pack(spec Spec) (_ *Image, err error) {
 	s, ref, err := spec.normalise()
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	l, err := newLayer(s)
+	l, err := newLayers(s)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	defer l.close()
-
-	var images []v1.Image
-	for _, p := range s.Platforms {
-		img, err := newImage(s, p, l)
+	img := &Image{Name: ref, Module: l.module, spec: s, layers: l}
+	defer func() {
 		if err != nil {
-			return Result{}, err
+			img.Close()
 		}
-		images = append(images, img)
-	}
-	index := newIndex(s, images)
-	digest, err := index.Digest()
-	if err != nil {
-		return Result{}, err
-	}
-	if err := writeArchive(w, s, ref, index, images, l); err != nil {
-		return Result{}, err
-	}
-	return Result{Name: ref.String(), Digest: digest, Module: l.module}, nil
-}
-
-// newImage makes the image of one platform. Images of two platforms differ in
-// their configs only by the platform.
-func newImage(s Spec, p v1.Platform, l *layer) (v1.Image, error) {
-	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.Append(base, mutate.Addendum{
-		Layer:   l,
-		History: v1.History{Created: v1.Time{Time: s.Epoch}, CreatedBy: "wasmctl pack"},
-	})
-	if err != nil {
+	}()
+	if err := img.describe(); err != nil {
 		return nil, err
 	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture, cf.Variant = p.OS, p.Architecture, p.Variant
-	cf.OSVersion, cf.OSFeatures = p.OSVersion, p.OSFeatures
-	cf.Created = v1.Time{Time: s.Epoch}
-	labels := map[string]string{DigestLabel: l.module.String()}
-	maps.Copy(labels, s.Labels)
-	cf.Config = v1.Config{
-		Entrypoint: []string{ModulePath},
-		Cmd:        s.Args,
-		Env:        s.Env,
-		WorkingDir: s.Workdir,
-		Labels:     labels,
-	}
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		return nil, err
-	}
-	if len(s.Annotations) > 0 {
-		img = mutate.Annotations(img, s.Annotations).(v1.Image)
+	for _, a := range s.Attachments {
+		blobs, err := a.attach(img.top.Descriptor)
+		if err != nil {
+			return nil, err
+		}
+		img.referrers = append(img.referrers, blobs)
 	}
 	return img, nil
 }
 
-// newIndex makes the image's index of one manifest per platform.
-func newIndex(s Spec, images []v1.Image) v1.ImageIndex {
-	adds := make([]mutate.IndexAddendum, len(images))
-	for i, img := range images {
-		adds[i] = mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &s.Platforms[i]}}
+// describe makes the configs, the manifests and what is on top of them.
+func (img *Image) describe() error {
+	s := img.spec
+	add := func(config *blob, err error) error {
+		if err != nil {
+			return err
+		}
+		m := newManifest(config, img.layers.blobs, s.Annotations)
+		manifest, err := marshal(m.MediaType, m)
+		img.configs, img.manifests = append(img.configs, config), append(img.manifests, manifest)
+		return err
 	}
-	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), adds...)
-	if len(s.Annotations) > 0 {
-		index = mutate.Annotations(index, s.Annotations).(v1.ImageIndex)
+	if s.Shape == Artifact {
+		if err := add(newArtifactConfig(s, img.layers)); err != nil {
+			return err
+		}
 	}
-	return index
+	for _, p := range s.Platforms {
+		if err := add(newConfig(s, p, img.layers)); err != nil {
+			return err
+		}
+	}
+	if s.Shape == Artifact || s.Shape == Wasi {
+		img.top = img.manifests[0]
+		return nil
+	}
+	var err error
+	img.top, err = newIndex(s, img.manifests)
+	return err
+}
+
+// Digest is that of what the name refers to: the index, or the only manifest.
+func (img *Image) Digest() v1.Hash { return img.top.Digest }
+
+// Referrers returns the digests of the attachments' manifests.
+func (img *Image) Referrers() []v1.Hash {
+	var digests []v1.Hash
+	for _, blobs := range img.referrers {
+		digests = append(digests, blobs[len(blobs)-1].Digest)
+	}
+	return digests
+}
+
+// Close frees the image's files.
+func (img *Image) Close() {
+	img.layers.close()
+	for _, blobs := range img.referrers {
+		for _, b := range blobs {
+			b.close()
+		}
+	}
+}
+
+// blobs returns every blob once, what refers to others before them.
+func (img *Image) blobs() []*blob {
+	all := []*blob{img.top}
+	for i, m := range img.manifests {
+		all = append(all, m, img.configs[i])
+	}
+	all = append(all, img.layers.blobs...)
+	for _, blobs := range img.referrers {
+		all = append(all, blobs...)
+	}
+	seen := map[v1.Hash]bool{}
+	var once []*blob
+	for _, b := range all {
+		if !seen[b.Digest] {
+			seen[b.Digest] = true
+			once = append(once, b)
+		}
+	}
+	return once
 }

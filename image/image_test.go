@@ -34,14 +34,25 @@ func writeModule(t testing.TB, more string) string {
 	return p
 }
 
-func write(t testing.TB, s Spec) ([]byte, Result) {
+// pack makes an image that lasts as long as the test.
+func pack(t testing.TB, s Spec) *Image {
 	t.Helper()
-	var b bytes.Buffer
-	res, err := Write(&b, s)
+	img, err := Pack(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes(), res
+	t.Cleanup(img.Close)
+	return img
+}
+
+func write(t testing.TB, s Spec) ([]byte, *Image) {
+	t.Helper()
+	img := pack(t, s)
+	var b bytes.Buffer
+	if err := img.WriteArchive(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), img
 }
 
 // unpack extracts an archive and reads it as an OCI image layout.
@@ -100,8 +111,8 @@ func TestTheShape(t *testing.T) {
 	})
 	digest := sha256.Sum256([]byte(module + "rest"))
 	moduleDigest := "sha256:" + hex.EncodeToString(digest[:])
-	if res.Name != "docker.io/library/hello:latest" || res.Module.String() != moduleDigest {
-		t.Errorf("result: %+v", res)
+	if res.Name.String() != "docker.io/library/hello:latest" || res.Module.String() != moduleDigest {
+		t.Errorf("result: %s of %s", res.Name, res.Module)
 	}
 
 	dir, top := unpack(t, archive)
@@ -115,7 +126,7 @@ func TestTheShape(t *testing.T) {
 		}
 	}
 	entries := must(top.IndexManifest()).Manifests
-	if len(entries) != 1 || entries[0].MediaType != types.OCIImageIndex || entries[0].Digest != res.Digest {
+	if len(entries) != 1 || entries[0].MediaType != types.OCIImageIndex || entries[0].Digest != res.Digest() {
 		t.Fatalf("index.json: %+v", entries)
 	}
 	if want := map[string]string{
@@ -124,7 +135,7 @@ func TestTheShape(t *testing.T) {
 		t.Errorf("index.json is annotated %v, want %v", entries[0].Annotations, want)
 	}
 
-	index := must(top.ImageIndex(res.Digest))
+	index := must(top.ImageIndex(res.Digest()))
 	im := must(index.IndexManifest())
 	if im.MediaType != types.OCIImageIndex || !reflect.DeepEqual(im.Annotations, map[string]string{"a": "2"}) {
 		t.Errorf("index: %+v", im)
@@ -164,10 +175,10 @@ func TestTheShape(t *testing.T) {
 }
 
 // list returns "mode owner time path content" of each entry of the layer.
-func list(t *testing.T, archive []byte, res Result) []string {
+func list(t *testing.T, archive []byte, res *Image) []string {
 	t.Helper()
 	_, top := unpack(t, archive)
-	index := must(top.ImageIndex(res.Digest))
+	index := must(top.ImageIndex(res.Digest()))
 	img := must(index.Image(must(index.IndexManifest()).Manifests[0].Digest))
 	rc := must(must(img.Layers())[0].Uncompressed())
 	defer rc.Close()
@@ -232,7 +243,7 @@ func TestTheSameInputsGiveTheSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pack := func() []byte {
+	packed := func() []byte {
 		archive, _ := write(t, Spec{
 			Name: "app", Module: writeModule(t, strings.Repeat("x", 1<<20)), Epoch: time.Unix(0, 0),
 			Labels: map[string]string{"a": "1", "b": "2", "c": "3"}, Annotations: map[string]string{"a": "1", "b": "2"},
@@ -240,12 +251,12 @@ func TestTheSameInputsGiveTheSameBytes(t *testing.T) {
 		})
 		return archive
 	}
-	first := pack()
+	first := packed()
 	later := time.Now().Add(time.Hour)
 	if err := errors.Join(os.Chmod(data+"/a", 0o644), os.Chtimes(data+"/a", later, later)); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(first, pack()) {
+	if !bytes.Equal(first, packed()) {
 		t.Error("two archives of the same inputs differ")
 	}
 }
@@ -255,7 +266,7 @@ func TestImagesOfDifferentModulesHaveDifferentConfigs(t *testing.T) {
 	for _, more := range []string{"a", "b"} {
 		archive, res := write(t, Spec{Name: "app", Module: writeModule(t, more)})
 		_, top := unpack(t, archive)
-		index := must(top.ImageIndex(res.Digest))
+		index := must(top.ImageIndex(res.Digest()))
 		for _, d := range must(index.IndexManifest()).Manifests {
 			configs[must(must(index.Image(d.Digest)).ConfigName())] = true
 		}
@@ -308,7 +319,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestWriteRefuses(t *testing.T) {
+func TestPackRefuses(t *testing.T) {
 	ok := writeModule(t, "")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o600); err != nil {
@@ -340,13 +351,13 @@ func TestWriteRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.spec.Name = "app"
-			_, err := Write(io.Discard, tt.spec)
+			_, err := Pack(tt.spec)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
 	}
-	_, err := Write(io.Discard, Spec{Name: "app", Module: component})
+	_, err := Pack(Spec{Name: "app", Module: component})
 	if e, isControl := errors.AsType[*control.Error](err); !isControl || e.Class != control.InvalidArgument {
 		t.Errorf("%v is not a *control.Error of the class of the runtime's", err)
 	}
@@ -359,7 +370,7 @@ func TestAFullDiskIsAnError(t *testing.T) {
 		t.Skip(err)
 	}
 	defer full.Close()
-	if _, err := Write(full, Spec{Name: "app", Module: writeModule(t, "")}); err == nil {
+	if err := pack(t, Spec{Name: "app", Module: writeModule(t, "")}).WriteArchive(full); err == nil {
 		t.Error("no error")
 	}
 }

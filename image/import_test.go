@@ -28,7 +28,7 @@ func TestContainerdImportsTheIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(entries) != 1 || entries[0].Annotations[images.AnnotationImageName] != "ghcr.io/acme/app:v1" ||
-		!images.IsIndexType(entries[0].MediaType) || entries[0].Digest.String() != res.Digest.String() {
+		!images.IsIndexType(entries[0].MediaType) || entries[0].Digest.String() != res.Digest().String() {
 		t.Fatalf("imported %+v", entries)
 	}
 	for _, p := range []string{"linux/amd64", "linux/arm64/v8"} {

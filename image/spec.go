@@ -25,6 +25,9 @@ const DigestLabel = "io.github.wasmshim.module.digest"
 
 // Spec says what an image is to hold.
 type Spec struct {
+	// Shape is how; empty means Linux. Artifact takes a name, a module,
+	// annotations and attachments only.
+	Shape Shape
 	// Name is the image's reference with or without registry and tag, such as
 	// "app" or "ghcr.io/acme/app:v1". It must not have a digest.
 	Name string
@@ -41,9 +44,11 @@ type Spec struct {
 	Workdir string
 	// Labels go into the config.
 	Labels map[string]string
-	// Annotations go to the index and to each manifest.
+	// Annotations go to the index, if there is one, and to each manifest.
 	Annotations map[string]string
-	// Platforms to write a manifest for; empty means DefaultPlatforms.
+	// Attachments are referrers of the image, such as an SBOM.
+	Attachments []Attachment
+	// Platforms to write a manifest for; empty means those of the shape.
 	Platforms []v1.Platform
 	// Epoch is the time of every timestamp in the image, in whole seconds.
 	Epoch time.Time
@@ -55,12 +60,6 @@ type File struct {
 	Host string
 	// Guest is its absolute path in the image.
 	Guest string
-}
-
-// DefaultPlatforms returns the platforms of an image when none are given. A
-// module runs on any of them; a node only pulls an image that names its own.
-func DefaultPlatforms() []v1.Platform {
-	return []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
 }
 
 // normalise returns a copy with every default filled in, or what is wrong.
@@ -77,6 +76,9 @@ func (s Spec) normalise() (Spec, reference.NamedTagged, error) {
 	if err := s.checkText(); err != nil {
 		return s, nil, err
 	}
+	if err := s.normaliseShape(); err != nil {
+		return s, nil, err
+	}
 	if s.Workdir == "" {
 		s.Workdir = "/"
 	}
@@ -86,19 +88,6 @@ func (s Spec) normalise() (Spec, reference.NamedTagged, error) {
 	s.Workdir = path.Clean(s.Workdir)
 	if _, ok := s.Labels[DigestLabel]; ok {
 		return s, nil, fmt.Errorf("label %s is set by the packer itself; leave it out", DigestLabel)
-	}
-	if len(s.Platforms) == 0 {
-		s.Platforms = DefaultPlatforms()
-	}
-	seen := map[string]bool{}
-	for _, p := range s.Platforms {
-		if p.OS == "" || p.Architecture == "" {
-			return s, nil, fmt.Errorf("platform %q is not of the form OS/ARCHITECTURE", p.String())
-		}
-		if seen[p.String()] {
-			return s, nil, fmt.Errorf("platform %s is given twice", p.String())
-		}
-		seen[p.String()] = true
 	}
 	s.Epoch = s.Epoch.UTC().Truncate(time.Second)
 	return s, ref, nil
@@ -112,6 +101,9 @@ func (s Spec) checkText() error {
 		for k, v := range m {
 			texts = append(texts, k, v)
 		}
+	}
+	for _, a := range s.Attachments {
+		texts = append(texts, a.MediaType, a.title())
 	}
 	for _, text := range texts {
 		if !utf8.ValidString(text) {
@@ -139,4 +131,13 @@ func parseName(name string) (reference.NamedTagged, error) {
 		return nil, fmt.Errorf("image name %q: no tag", name)
 	}
 	return tagged, nil
+}
+
+// completeName completes a name for reading, which may have a digest.
+func completeName(name string) (string, error) {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	return named.String(), nil
 }

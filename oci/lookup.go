@@ -31,6 +31,8 @@ type file struct {
 type lookup struct {
 	tree    *tree
 	process *specs.Process
+	// layer looks beside the tree; nil if there is nothing.
+	layer FindLayer
 }
 
 // find resolves a command as a shell does: one with a slash is a path,

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"crypto/sha256"
 	"os"
 	"strings"
 
@@ -29,7 +30,16 @@ type Target struct {
 	// Module is the guest's binary, open for reading at offset 0 and
 	// close-on-exec; nil for Native. The caller closes it.
 	Module *os.File
+	// Digest is the SHA-256 of Module if it is known without reading it.
+	Digest *[sha256.Size]byte
 }
+
+// Option is an option of Resolve.
+type Option func(*lookup)
+
+// WithLayers lets Resolve ask find for modules that are layers of the image,
+// beside its root file system.
+func WithLayers(find FindLayer) Option { return func(l *lookup) { l.layer = find } }
 
 // Resolve decides what args[0] of the spec is. rootfs is the absolute path of
 // the container's root directory, mounted; the spec's own mounts are looked
@@ -37,14 +47,15 @@ type Target struct {
 //
 // The content decides, never the name: a file that starts with the Wasm magic
 // is Wasm and needs no execute bit, everything else is Native. A Wasm marker
-// among the annotations turns Native into a refusal. See docs/images.md for
-// the rules of the lookup.
+// among the annotations turns Native into a refusal. What is not in the tree, or
+// not Wasm although a marker says so, may be a layer. See docs/images.md for the
+// rules of the lookup.
 //
 // Every error is a *control.Error: NotFound when there is no file where
 // something says Wasm, InvalidArgument when there is one that cannot be run
 // (no module, a component, two candidates, too large) or when the process is
 // malformed, Internal when the root directory cannot be read.
-func Resolve(spec *specs.Spec, rootfs string) (*Target, error) {
+func Resolve(spec *specs.Spec, rootfs string, options ...Option) (*Target, error) {
 	if spec.Process == nil {
 		return nil, control.Errorf(control.InvalidArgument, "the OCI spec has no process; set process.args")
 	}
@@ -56,12 +67,11 @@ func Resolve(spec *specs.Spec, rootfs string) (*Target, error) {
 	t.makeCwd(spec.Process.Cwd)
 
 	l := lookup{tree: t, process: spec.Process}
+	for _, o := range options {
+		o(&l)
+	}
 	if len(spec.Process.Args) == 0 {
-		file, err := l.onlyModule()
-		if err != nil {
-			return nil, err
-		}
-		return newTarget(spec.Process, candidate{path: file.name}, file)
+		return l.withoutArgs()
 	}
 	arg0 := spec.Process.Args[0]
 	return decide(l, arg0, markerOf(spec.Annotations, arg0))
@@ -137,6 +147,12 @@ func decide(l lookup, arg0 string, mark marker) (target *Target, err error) {
 	wasm := false
 	for _, h := range hits {
 		wasm = wasm || h.format.wasm
+	}
+	if len(hits) == 0 || mark.set() && !wasm {
+		target, err := l.fromLayer(cands, wanted)
+		if target != nil || err != nil && len(hits) == 0 {
+			return target, err
+		}
 	}
 	switch {
 	case len(hits) == 0 && !wanted:

@@ -26,8 +26,12 @@ type binaryInfo struct {
 	tables tableSection
 	// memory is that of index 0, imported or not; nil when there is none.
 	memory *memoryInfo
+	// data is the data section, if fill writes it; nil when the engine has to.
+	data []byte
 	// debugLines tells that DWARF line tables are present.
 	debugLines bool
+	// code is the size of the code section in bytes.
+	code int
 	// targetFeatures are the features that LLVM's target_features section says
 	// are used.
 	targetFeatures []string
@@ -91,6 +95,7 @@ func (e unsupported) Error() string { return "uses " + e.feature }
 // unsupported, or say what is malformed.
 func readBinary(b []byte) (*binaryInfo, error) {
 	info := &binaryInfo{}
+	var sections order
 	r := &reader{b: b[len(coreHeader):]}
 	for !r.empty() {
 		id := r.byte()
@@ -98,6 +103,9 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		s := &reader{b: r.bytes(r.u32())}
 		if r.err != nil {
 			return nil, errors.New("it ends in the middle of a section; the file is truncated")
+		}
+		if id != 0 {
+			sections.see(id)
 		}
 		var err error
 		switch id {
@@ -125,9 +133,10 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		case 9:
 			err = readElements(s)
 		case 10:
+			info.code = len(s.b)
 			err = readLocals(s)
 		case 11:
-			err = readData(s)
+			err = info.readData(s)
 		case 13:
 			err = unsupported{featureExceptions}
 		}
@@ -137,6 +146,11 @@ func readBinary(b []byte) (*binaryInfo, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	// memory.init and data.drop need the segments, and a data count section; what is
+	// out of order is left for the engine to refuse.
+	if sections.wrong || sections.count || sections.data > 1 {
+		info.data = nil
 	}
 	return info, nil
 }

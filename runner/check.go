@@ -60,12 +60,9 @@ func checkKind(b []byte, module string) error {
 // inspect reads a binary and refuses what can never run here. The error is a
 // *control.Error whose sentence begins with the module's name.
 func inspect(b []byte, module string) (*binaryInfo, error) {
-	if err := checkKind(b, module); err != nil {
-		return nil, err
-	}
-	info, err := readBinary(b)
+	info, err := read(b, module)
 	if err != nil {
-		return nil, refuseMalformed(module, err)
+		return nil, err
 	}
 	if err := checkImports(info, module); err != nil {
 		return nil, err
@@ -74,6 +71,33 @@ func inspect(b []byte, module string) (*binaryInfo, error) {
 		return nil, err
 	}
 	return info, nil
+}
+
+// read refuses what is not a core module with known features.
+func read(b []byte, module string) (*binaryInfo, error) {
+	if err := checkKind(b, module); err != nil {
+		return nil, err
+	}
+	info, err := readBinary(b)
+	if err != nil {
+		return nil, refuseMalformed(module, err)
+	}
+	return info, nil
+}
+
+// checkDeclared refuses what a module declares, in the order in which a container
+// would be refused.
+func checkDeclared(info *binaryInfo, module, export string) error {
+	if err := checkImports(info, module); err != nil {
+		return err
+	}
+	if err := checkTables(info, module); err != nil {
+		return err
+	}
+	if _, err := checkEntry(info, module, export); err != nil {
+		return err
+	}
+	return checkMemory(info, module, maxMemoryPages*pageSize)
 }
 
 // checkImports refuses a module that imports what the host does not provide.

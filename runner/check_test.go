@@ -214,13 +214,13 @@ func TestEntryPointMustBeCallable(t *testing.T) {
 		{"add", "app.wasm exports add as (i32) -> (i32), but only a function without parameters can be called"},
 	} {
 		wantParts(t, refusal(t, build().Bytes(), oci.Workload{Export: c.export}, options{}), c.want)
-		if err := Check(build().Bytes(), "app.wasm", c.export); err == nil {
+		if _, err := Describe(build().Bytes(), "app.wasm", c.export); err == nil {
 			t.Errorf("Check accepts %q", c.export)
 		}
 	}
 	library := &wasmtest.Module{}
 	wantParts(t, refusal(t, library.Bytes(), oci.Workload{}, options{}), "build it as a command")
-	if err := Check(build().Bytes(), "app.wasm", "serve"); err != nil {
+	if _, err := Describe(build().Bytes(), "app.wasm", "serve"); err != nil {
 		t.Errorf("Check refuses what can be called: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"github.com/tetratelabs/wazero"
@@ -21,6 +22,7 @@ import (
 // refuses of a module, in the same words.
 func Compile() int {
 	socket := os.NewFile(control.SocketFD, "socket")
+	go endWith(socket)
 	if err := compileInto(context.Background(), socket); err != nil {
 		_ = control.SendError(socket, err)
 		return 1
@@ -29,6 +31,16 @@ func Compile() int {
 		return 1
 	}
 	return 0
+}
+
+// endWith ends this process when whoever has started it is gone: the code would
+// be nobody's.
+func endWith(socket *os.File) {
+	// Nothing comes. Where it is no socket, but what can only be written, nothing
+	// can be read either.
+	if _, err := socket.Read(make([]byte, 1)); err == io.EOF {
+		os.Exit(1)
+	}
 }
 
 func compileInto(ctx context.Context, socket *os.File) error {
@@ -40,6 +52,9 @@ func compileInto(ctx context.Context, socket *os.File) error {
 		return err
 	}
 	binary, err := readModule(control.ModuleFD, c.Module)
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Class == control.ResourceExhausted && c.Limits.Memory > 0 {
+		return outOfMemory(c.Module, c.Limits)
+	}
 	if err != nil {
 		return err
 	}
@@ -51,9 +66,7 @@ func compileInto(ctx context.Context, socket *os.File) error {
 	if err != nil {
 		return control.Errorf(control.Unavailable, "%s: directory for compiled code: %w; make it writable, or run without a cache", c.Module, err)
 	}
-	linkVariants(info)
-	binary = boundTables(binary, info)
-	_, _, err = compile(ctx, binary, info, c.Module, cache)
+	_, _, err = compile(ctx, prepare(binary, info), info, c.Module, cache)
 	switch {
 	case err == nil:
 		return nil

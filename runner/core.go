@@ -57,23 +57,31 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 			p.close(ctx)
 		}
 	}()
-	linkVariants(info)
-	binary = boundTables(binary, info)
-	p.runtime, p.compiled, err = compileCached(ctx, binary, info, w.Module, o)
+	if info.memory != nil {
+		if p.memory, err = newLinearMemory(*info.memory, limit); err != nil {
+			return nil, control.Errorf(control.Unavailable, "%s: memory of the guest: %w; raise the container's memory limit, or free memory on the node", w.Module, err)
+		}
+		if info.data != nil {
+			info.fill(p.memory.reserved[:p.memory.size])
+		}
+	}
+	p.runtime, p.compiled, err = compileCached(ctx, prepare(binary, info), info, w.Module, o)
 	if err != nil {
 		return nil, err
 	}
 	if err := host.Instantiate(ctx, p.runtime, p.compiled); err != nil {
 		return nil, control.Errorf(control.Internal, "%s: %w; this is a defect of the runtime", w.Module, err)
 	}
-	if info.memory != nil {
-		if p.memory, err = newLinearMemory(*info.memory, limit); err != nil {
-			return nil, control.Errorf(control.Unavailable, "%s: memory of the guest: %w; raise the container's memory limit, or free memory on the node", w.Module, err)
-		}
-	}
 	_, hasInit := info.export(reactorEntry)
 	p.initialize = hasInit && entry != commandEntry && entry != reactorEntry
 	return p, nil
+}
+
+// prepare makes of a binary what is compiled. It changes the binary, in place or in
+// a copy; the compile process and the guest's must do the same.
+func prepare(binary []byte, info *binaryInfo) []byte {
+	linkVariants(info)
+	return prune(boundTables(binary, info), info)
 }
 
 // compileCached compiles a binary, or takes its code from the cache. The cache
@@ -82,7 +90,11 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module string, o options) (wazero.Runtime, wazero.CompiledModule, error) {
 	if o.limit != nil {
 		// Also for compiled code: to load it validates all of the module.
-		leave, err := o.limit()
+		var held uint64
+		if info.memory != nil {
+			held = info.memory.min * pageSize
+		}
+		leave, err := o.limit(held)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -128,7 +140,11 @@ func compile(ctx context.Context, binary []byte, info *binaryInfo, module string
 	}
 	r = wazero.NewRuntimeWithConfig(ctx, config)
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case error: // such as that of an mmap
+			err = fmt.Errorf("the engine failed on it: %w", p)
+		default:
 			err = fmt.Errorf("the engine failed on it: %v", p)
 		}
 		if err != nil {

@@ -5,7 +5,8 @@
 // Guest and Compile are whole processes that the shim starts through
 // cmd/wasm-runner; they get everything through the descriptors of
 // internal/control, and nothing through their environment. Run does the same
-// inside a program for people, and Check only says what is wrong with a binary.
+// inside a program for people, and Describe only says what a binary
+// declares, and what is wrong with it.
 //
 // What runs a guest is a program, with one implementation per kind of binary:
 // core modules today. Everything that can be wrong with an image is found when

@@ -36,8 +36,17 @@ func runtimeConfig(info *binaryInfo) wazero.RuntimeConfig {
 	return wazero.NewRuntimeConfig().
 		WithCoreFeatures(coreFeatures).
 		// Without line tables it would only keep copies of custom sections.
-		WithDebugInfoEnabled(info.debugLines)
+		WithDebugInfoEnabled(info.lines())
 }
+
+// maxLines is the size in bytes of the code section up to which a trap names lines
+// of the source. For that wazero keeps a map of every instruction beside compiled
+// code, some 120,000 entries for a MiB, and reads it back with two system calls
+// for each: a tenth of a second and more at every start.
+const maxLines = 1 << 20
+
+// lines tells whether traps name lines of the source.
+func (info *binaryInfo) lines() bool { return info.debugLines && info.code <= maxLines }
 
 // Names of features as messages show them.
 const (

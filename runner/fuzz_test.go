@@ -67,6 +67,13 @@ func FuzzInspect(f *testing.F) {
 		if spent := end.TotalAlloc - start.TotalAlloc; spent > 64<<20+2000*uint64(len(b)) {
 			t.Errorf("compiling %d bytes allocates %d MiB", len(b), spent>>20)
 		}
+		pruned, _, prunedErr := compile(t.Context(), prune(bytes.Clone(b), info), info, "app.wasm", nil)
+		if (err == nil) != (prunedErr == nil) {
+			t.Errorf("the engine says %v of the module, and %v of what is compiled", err, prunedErr)
+		}
+		if prunedErr == nil {
+			defer pruned.Close(t.Context())
+		}
 		if err != nil {
 			fitForMessage(t, refuseByEngine("app.wasm", info, err))
 			return

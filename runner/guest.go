@@ -23,11 +23,7 @@ import (
 func Guest() int {
 	// First of all: where nothing was inherited, Go's poller may take the
 	// number for itself.
-	inherited := []int{control.WorkloadFD, control.ModuleFD}
 	cache := isDirectory(control.CacheFD)
-	if cache {
-		inherited = append(inherited, control.CacheFD)
-	}
 	// Compiled code cannot be preempted: with one processor a guest that spins
 	// would keep the signals below from being seen.
 	if runtime.GOMAXPROCS(0) < 2 {
@@ -39,6 +35,12 @@ func Guest() int {
 	ctx := context.Background()
 	socket := os.NewFile(control.SocketFD, "socket")
 	p, signals, err := loadInherited(ctx, cache, socket)
+	if cache {
+		// Before anybody hears of the process: others in its pid namespace may look
+		// at what it has open. The shim has the mount open still, so that this does
+		// not wait for its end.
+		_ = unix.Close(control.CacheFD)
+	}
 	if err == nil {
 		err = confine()
 	}
@@ -55,7 +57,7 @@ func Guest() int {
 		return 1
 	}
 	<-handled
-	for _, fd := range inherited {
+	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
 		_ = unix.Close(fd)
 	}
 	_ = socket.Close()
@@ -99,8 +101,8 @@ func loadInherited(ctx context.Context, withCache bool, socket *os.File) (_ prog
 	}
 	defer unmapModule(binary)
 	limitGarbage(len(binary))
-	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func() (func(), error) {
-		return limitOwnCompilation(w.Limits, w.Module, socket)
+	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func(held uint64) (func(), error) {
+		return limitOwnCompilation(w.Limits, held, w.Module, socket)
 	}}
 	if w.TerminationLog != "" {
 		// Now, because a confined runner cannot. A container's user that may not

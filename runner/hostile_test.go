@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -47,8 +48,23 @@ func TestModulesOfTooManyItemsAreRefused(t *testing.T) {
 			content = append(content, item...)
 		}
 		m.Raw(id, content)
-		if err := Check(m.Bytes(), "app.wasm", ""); err == nil || !strings.Contains(err.Error(), "more than 1000000") {
+		if _, err := Describe(m.Bytes(), "app.wasm", ""); err == nil || !strings.Contains(err.Error(), "more than 1000000") {
 			t.Errorf("section %d: %v", id, err)
+		}
+	}
+}
+
+// Random functions are valid, or they would show little of the compiler.
+func TestRandomModulesCompile(t *testing.T) {
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		binary := wasmtest.Random(r, 1+r.IntN(3000))
+		err := compileWithin(t, binary, t.TempDir(), control.CompileLimits{Time: 60 * time.Second, Memory: 1 << 30})
+		if e, ok := errors.AsType[*control.Error](err); ok && e.Class == control.ResourceExhausted {
+			continue
+		}
+		if err != nil {
+			t.Errorf("seed %d, %d bytes: %v", seed, len(binary), err)
 		}
 	}
 }

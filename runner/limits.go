@@ -27,15 +27,16 @@ func limitCompilation(l control.CompileLimits, module string, socket *os.File) e
 
 // limitOwnCompilation does the same for a process that goes on after it: all of
 // the limits end with leave. A guest's process that cannot use compiled code has
-// been preceded by a compile process which could make it.
-func limitOwnCompilation(l control.CompileLimits, module string, socket *os.File) (leave func(), err error) {
+// been preceded by a compile process which could make it. It holds so many bytes
+// already.
+func limitOwnCompilation(l control.CompileLimits, held uint64, module string, socket *os.File) (leave func(), err error) {
 	leaveTime, err := limitTime(l, module, socket)
 	if err != nil || l.Memory <= 0 {
 		return leaveTime, err
 	}
 	// RLIMIT_DATA counts private memory that can be written; RLIMIT_AS would
 	// count the addresses that Go reserves, too.
-	restore, err := lower(unix.RLIMIT_DATA, uint64(l.Memory))
+	restore, err := lower(unix.RLIMIT_DATA, uint64(l.Memory)+held)
 	if err != nil {
 		leaveTime()
 		return nil, err

@@ -33,7 +33,7 @@ func readModule(fd int, module string) ([]byte, error) {
 	}
 	b, err := unix.Mmap(-1, 0, int(st.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		return nil, control.Errorf(control.Unavailable, "%s: allocate memory for the module: %w; raise the container's memory limit", module, err)
+		return nil, control.Errorf(control.ResourceExhausted, "%s: allocate memory for the module: %w; raise the container's memory limit", module, err)
 	}
 	for n := 0; n < len(b); {
 		m, err := unix.Pread(fd, b[n:], int64(n))
@@ -50,6 +50,16 @@ func readModule(fd int, module string) ([]byte, error) {
 		n += m
 	}
 	return b, nil
+}
+
+// ReadModule reads a binary as a guest's process does, with its limits, into memory
+// that unmap frees. The error is a *control.Error.
+func ReadModule(f *os.File, name string) (binary []byte, unmap func(), err error) {
+	binary, err = readModule(int(f.Fd()), name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return binary, func() { unmapModule(binary) }, nil
 }
 
 func unmapModule(b []byte) { _ = unix.Munmap(b) }

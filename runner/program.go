@@ -37,9 +37,9 @@ type options struct {
 	cacheReadOnly bool
 	// signals is a socket on which the guest hears of its signals; 0 for none.
 	signals int
-	// limit puts the process within the limits of a compilation, and returns how
-	// to leave them; nil is no limit.
-	limit func() (leave func(), err error)
+	// limit puts the process, which holds so many bytes for the guest, within the
+	// limits of a compilation, and returns how to leave them; nil is no limit.
+	limit func(held uint64) (leave func(), err error)
 }
 
 // load makes a guest ready: after it only the guest itself can fail. Its error
@@ -51,20 +51,6 @@ func load(ctx context.Context, binary []byte, w *oci.Workload, o options) (progr
 		return nil, err
 	}
 	return loadCore(ctx, binary, info, w, o)
-}
-
-// Check tells whether a binary could run here, without compiling it: its kind,
-// what it declares and imports, and the function to call (empty for _start).
-// The error is a *control.Error whose sentence begins with the name.
-func Check(binary []byte, name, export string) error {
-	info, err := inspect(binary, name)
-	if err != nil {
-		return err
-	}
-	if _, err := checkEntry(info, name, export); err != nil {
-		return err
-	}
-	return checkMemory(info, name, maxMemoryPages*pageSize)
 }
 
 // newHost prepares what the guest finds in its host.

@@ -55,26 +55,6 @@ func readElements(r *reader) error {
 	return nil
 }
 
-// readData reads the data section.
-func readData(r *reader) error {
-	for n := r.vector(2); n > 0 && r.err == nil; n-- {
-		kind := r.u32()
-		if kind > 2 {
-			return fmt.Errorf("a data segment has the unknown kind %#x", kind)
-		}
-		if kind == 2 {
-			r.u32()
-		}
-		if kind != 1 {
-			if err := readExpression(r); err != nil {
-				return err
-			}
-		}
-		r.bytes(r.u32())
-	}
-	return nil
-}
-
 // readExpression reads a constant expression (core specification, 3.4.13).
 func readExpression(r *reader) error {
 	for r.err == nil {

@@ -49,7 +49,7 @@ func TestBothFormsOfAFunctionInOneModule(t *testing.T) {
 	m.Data(64, wasmtest.Iovec(128, 4))
 	m.Export("memory", wasmtest.KindMemory, 0)
 	m.Export("_start", wasmtest.KindFunc, m.Func(m.Type(nil, nil), code))
-	if err := Check(m.Bytes(), "app.wasm", ""); err != nil {
+	if _, err := Describe(m.Bytes(), "app.wasm", ""); err != nil {
 		t.Error(err)
 	}
 	if code, _, stderr := runGuest(t, m.Bytes(), oci.Workload{}); code != 2*57+6*8 {

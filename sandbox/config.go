@@ -51,6 +51,10 @@ type Config struct {
 	// Sysctls are written in order.
 	Sysctls []Sysctl `json:"sysctls,omitempty"`
 
+	// Foreign says that the program is not the runner, so that a second init is
+	// behind control.InitFD.
+	Foreign bool `json:"foreign,omitempty"`
+
 	// Enter asks for the namespaces and the root of an existing container, whose
 	// init is behind control.ContainerFD, in place of new ones.
 	Enter bool `json:"enter,omitempty"`

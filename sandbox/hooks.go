@@ -25,6 +25,12 @@ type Hooks struct {
 // Option changes what FromSpec does.
 type Option func(*Config)
 
+// WithForeignProgram says that the program is not the runner. Whoever spawns the
+// init of a Config that Moves passes the runner as control.InitFD then.
+func WithForeignProgram() Option {
+	return func(c *Config) { c.Foreign = true }
+}
+
 // WithHooks says that the caller runs the hooks of the spec that belong into the
 // runtime's namespaces, by RunHooks and RunEveryHook, at these moments:
 //

@@ -59,7 +59,11 @@ func (c *Config) move() error {
 			return fmt.Errorf("pass a descriptor on: %w", err)
 		}
 	}
-	if f.then, err = initCalls(); err != nil {
+	executable := control.ProgramFD
+	if c.Foreign {
+		executable = control.InitFD
+	}
+	if f.then, err = initCalls(executable); err != nil {
 		return err
 	}
 	pid, err := f.run()
@@ -212,8 +216,9 @@ func newTimeNamespace(offsets string) ([]call, error) {
 	), nil
 }
 
-// initCalls makes a child a session leader, as Command does, and the init.
-func initCalls() ([]call, error) {
+// initCalls makes a child a session leader, as Command does, and the init, of
+// which the executable is open.
+func initCalls(executable int) ([]call, error) {
 	argv, err := cStrings([]string{os.Args[0], "init"})
 	if err != nil {
 		return nil, err
@@ -225,7 +230,7 @@ func initCalls() ([]call, error) {
 	return []call{
 		{what: "make a session", nr: unix.SYS_SETSID},
 		{what: "execute the init as the container's root; is the runner's file executable for everybody?", nr: unix.SYS_EXECVEAT,
-			args:   [5]uintptr{0: control.ProgramFD, 4: unix.AT_EMPTY_PATH},
+			args:   [5]uintptr{0: uintptr(executable), 4: unix.AT_EMPTY_PATH},
 			memory: [5]unsafe.Pointer{1: unsafe.Pointer(new(byte)), 2: unsafe.Pointer(&argv[0]), 3: unsafe.Pointer(&env[0])}},
 	}, nil
 }

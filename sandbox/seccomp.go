@@ -39,8 +39,8 @@ func (c *Config) ApplySeccomp(s *specs.LinuxSeccomp) error {
 	return nil
 }
 
-// forbidden names what the profile keeps from the runner, without which it
-// would end before it could say why.
+// forbidden names what the profile keeps from the init and the runner, without
+// which they would end before they could say why.
 func (c *Config) forbidden(p *seccomp.Profile) (names []string) {
 	need := func(name string, args ...uint64) {
 		if !p.Allows(name, args...) {
@@ -55,7 +55,7 @@ func (c *Config) forbidden(p *seccomp.Profile) (names []string) {
 	// A profile that was made for runc may know only execve. That call takes a
 	// path, and the container has none that leads to the runner.
 	need("execveat", 5, 0, 0, 0, unix.AT_EMPTY_PATH)
-	// The Go runtime.
+	// The Go runtime, whose scheduler and signals are there up to the execve.
 	const threads = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
 	need("clone", threads)
 	need("mmap", 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)

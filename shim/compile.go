@@ -1,79 +1,17 @@
 package shim
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"debug/elf"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
-	"golang.org/x/sys/unix"
 
-	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 )
-
-// runnerName is the runner's binary, which is installed beside the shim's.
-const runnerName = "wasm-runner"
-
-// engine names what compiles modules, for the key of the code cache; the
-// runner's build covers its version.
-const engine = "wazero"
-
-// runnerPath finds the runner beside the shim, or in containerd's PATH as runc
-// is found: containerd may have been given a copy of the shim alone.
-//
-// Errors: errdefs.ErrUnavailable when it is in neither place.
-func runnerPath() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find own binary: %w", err)
-	}
-	path := filepath.Join(filepath.Dir(self), runnerName)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	found, err := exec.LookPath(runnerName)
-	if err != nil {
-		return "", errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("%s is missing; install it beside %s or in containerd's PATH", path, filepath.Base(self)))
-	}
-	return found, nil
-}
-
-// runnerBuild identifies the runner's binary by the build id that Go's linker
-// put into it, which depends on every input of the build.
-var runnerBuild = sync.OnceValues(func() (string, error) {
-	path, err := runnerPath()
-	if err != nil {
-		return "", err
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("read build id of %s: %w", path, err)
-	}
-	defer f.Close()
-	section := f.Section(".note.go.buildid")
-	if section == nil {
-		return "", fmt.Errorf("%s has no build id; build it with the go command", path)
-	}
-	note, err := section.Data()
-	if err != nil {
-		return "", fmt.Errorf("read build id of %s: %w", path, err)
-	}
-	sum := sha256.Sum256(note)
-	return hex.EncodeToString(sum[:16]), nil
-})
 
 // compiled is compiled code for a process that is about to be launched; nil is
 // none.
@@ -140,13 +78,13 @@ func (c *container) compiledCode(ctx context.Context, target *oci.Target) (*comp
 
 // mayBeTheCache tells that another directory may help.
 func mayBeTheCache(ctx context.Context, err error) bool {
-	_, module := errors.AsType[*moduleError](err)
+	_, module := errors.AsType[*compile.ModuleError](err)
 	return err != nil && !module && ctx.Err() == nil
 }
 
 func blameModule(ctx context.Context, err error) error {
-	if module, ok := errors.AsType[*moduleError](err); ok {
-		return module.err
+	if module, ok := errors.AsType[*compile.ModuleError](err); ok {
+		return classify(module.Err)
 	}
 	if err != nil {
 		return context.Cause(ctx)
@@ -154,16 +92,19 @@ func blameModule(ctx context.Context, err error) error {
 	return nil
 }
 
-// moduleError is a failure of compiling that would fail without the cache too.
-type moduleError struct{ err error }
-
-func (e *moduleError) Error() string { return e.err.Error() }
-func (e *moduleError) Unwrap() error { return e.err }
-
 // codeFrom takes the code from the cache at dir, compiling it first if it is not
-// there.
+// there. That is done inside the container's cgroup, since it takes memory and
+// time that its owner pays for.
 func (c *container) codeFrom(ctx context.Context, dir string, target *oci.Target) (*compiled, error) {
-	entry, err := c.cacheEntry(ctx, dir, target)
+	cache, err := codecache.Open(dir, codecache.WithLimit(c.options.cacheSize), codecache.WithDamageReport(func(d *codecache.DamageError) {
+		log.G(ctx).WithError(d).Warn("removed a damaged entry from the code cache")
+	}))
+	if err != nil {
+		return nil, err
+	}
+	defer cache.Close()
+	compiler := compile.Compiler{Limits: c.options.compile, Landlock: c.options.Landlock, Cgroup: c.cgroup, Start: startReaped}
+	entry, _, err := compiler.Entry(ctx, cache, compile.Module{Name: target.Workload.Module, File: target.Module, Digest: target.Digest})
 	if err != nil {
 		return nil, err
 	}
@@ -172,115 +113,4 @@ func (c *container) codeFrom(ctx context.Context, dir string, target *oci.Target
 		return nil, errors.Join(err, entry.Close())
 	}
 	return &compiled{mount: mount, entry: entry}, nil
-}
-
-func (c *container) cacheEntry(ctx context.Context, dir string, target *oci.Target) (*codecache.Entry, error) {
-	build, err := runnerBuild()
-	if err != nil {
-		return nil, err
-	}
-	cache, err := codecache.Open(dir, codecache.WithLimit(c.options.cacheSize))
-	if err != nil {
-		return nil, err
-	}
-	defer cache.Close()
-	digest, err := moduleDigest(target.Module)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", target.Workload.Module, err)
-	}
-	key := codecache.NewKey(digest, engine, build)
-	entry, err := cache.Lookup(key)
-	if err == nil {
-		return entry, nil
-	}
-	if !errors.Is(err, codecache.ErrMiss) {
-		return nil, err
-	}
-	if damage, ok := errors.AsType[*codecache.DamageError](err); ok {
-		log.G(ctx).WithError(damage).Warn("removed a damaged entry from the code cache")
-	}
-	draft, err := cache.Begin(key)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.compile(ctx, draft, target); err != nil {
-		return nil, errors.Join(err, draft.Discard())
-	}
-	return draft.Commit()
-}
-
-// moduleDigest hashes the whole file and leaves its offset at 0.
-func moduleDigest(f *os.File) (digest [sha256.Size]byte, _ error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, oci.MaxModuleSize)); err != nil {
-		return digest, err
-	}
-	h.Sum(digest[:0])
-	return digest, nil
-}
-
-// compile runs the compile process: in a sandbox of its own, since a module is
-// hostile until proven otherwise, and inside the container's cgroup, since
-// compiling takes memory and time that its owner pays for.
-func (c *container) compile(ctx context.Context, draft *codecache.Draft, target *oci.Target) error {
-	module, limits := target.Workload.Module, c.options.compile
-	root, err := os.MkdirTemp(c.bundle, "compile-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(root)
-	config, err := compileSandbox(root, draft.Dir(), limits)
-	if err != nil {
-		return err
-	}
-	if !c.options.Landlock {
-		config.Landlock = nil
-	}
-	if err := draft.GiveTo(compileUser); err != nil {
-		return err
-	}
-	// What Go's runtime says when it finds no memory.
-	stderr, err := memfd("stderr", nil)
-	if err != nil {
-		return err
-	}
-	defer stderr.Close()
-	inherited, err := unix.FcntlInt(stderr.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("fcntl", err)
-	}
-	// The process looks at the clock itself; this is for one that does not run.
-	ctx, cancel := context.WithTimeoutCause(ctx, control.WallFactor*limits.Time+time.Minute, &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
-		"%s is not compiled after %v; raise the runtime option CompileTime", module, control.WallFactor*limits.Time+time.Minute))})
-	defer cancel()
-	var undo undoStack
-	defer undo.run()
-	p := newProcess(0)
-	p.stdio = &stdio{child: [3]*os.File{2: os.NewFile(uintptr(inherited), "stderr")}}
-	err = c.launch(ctx, p, launched{
-		config:   config,
-		workload: control.CompileConfig{Dir: compileDir, Module: module, Limits: limits},
-		name:     module,
-		module:   target.Module,
-		ended:    func(status int, err error) { p.exited(status, err, func() {}) },
-	}, &undo)
-	switch {
-	case err == nil:
-		return p.wait(ctx)
-	case outOfMemory(stderr):
-		return &moduleError{errdefs.ErrResourceExhausted.WithMessage(fmt.Sprintf(
-			"%s takes more than %s of memory to compile; make the module smaller, or raise the runtime option CompileMemory", module, c.options.CompileMemory))}
-	case errdefs.IsInvalidArgument(err) || errdefs.IsResourceExhausted(err) || errdefs.IsInternal(err):
-		// The last is a process that died without a word: it would do so again.
-		return &moduleError{err}
-	}
-	return fmt.Errorf("compile %s: %w", module, err)
-}
-
-// outOfMemory tells from what a process of Go left on its standard error that it
-// ended for want of memory.
-func outOfMemory(stderr *os.File) bool {
-	head := make([]byte, 4<<10)
-	n, _ := stderr.ReadAt(head, 0)
-	return bytes.Contains(head[:n], []byte("out of memory")) || bytes.Contains(head[:n], []byte("cannot allocate memory"))
 }

@@ -44,6 +44,8 @@ type container struct {
 
 	// options are the runtime options of its Create.
 	options *Options
+	// layers is where further modules may be found.
+	layers layerSource
 	// settings are those of its guests: the options' with its annotations.
 	settings oci.Settings
 	// init is the container's first process.

@@ -63,17 +63,36 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if mounted {
 		undo.push(func() { unmount(ctx, rootfs) })
 	}
-	target, err := oci.Resolve(spec, rootfs)
+	if oci.IsSandbox(spec.Annotations) {
+		c, err := s.createPause(ctx, r, spec, options, rootfs, mounted)
+		if err == nil {
+			undo.release()
+		}
+		return c, nil, err
+	}
+	pod := s.currentPod()
+	if pod != nil {
+		if err := pod.adopt(spec); err != nil {
+			return nil, nil, err
+		}
+	}
+	layers := s.layersOf(spec, r.ID, r.Bundle, options)
+	target, err := oci.Resolve(spec, rootfs, layers.option(ctx))
 	if err != nil {
 		return nil, nil, classify(err)
 	}
 	if target.Kind == oci.Native {
-		if !options.AllowNative && !oci.IsSandbox(spec.Annotations) {
+		if !options.AllowNative {
 			return nil, nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
 				"container %s is no Wasm container, and this runtime runs no others (its option AllowNative is false); name a Wasm module, or use another runtime class", r.ID))
 		}
 		// The runc task service mounts the root file system for itself.
 		undo.run()
+		if pod != nil {
+			if err := rewriteMounts(r.Bundle, spec); err != nil {
+				return nil, nil, err
+			}
+		}
 		native, err := nativeRequest(r, options)
 		return nil, native, err
 	}
@@ -87,18 +106,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, err
 	}
 
-	c := &container{
-		id:        r.ID,
-		bundle:    r.Bundle,
-		events:    s.events,
-		sharedPID: !hasOwnPIDNamespace(spec),
-		hooks:     newHooks(spec, r.ID, r.Bundle),
-		options:   options,
-		settings:  settings,
-		init:      newProcess(settings.Drain),
-		execs:     make(map[string]*process),
-	}
-	c.init.stdin, c.init.stdout, c.init.stderr, c.init.terminal = r.Stdin, r.Stdout, r.Stderr, r.Terminal
+	c := s.newContainer(r, spec, options, settings)
+	c.layers = layers
 	if mounted {
 		c.rootfs = rootfs
 	}
@@ -107,9 +116,6 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			c.hooks.stopped(ctx)
 		}
 	})
-	if spec.Linux != nil {
-		c.seccomp, c.linux = spec.Linux.Seccomp, spec.Linux
-	}
 	config, err := sandbox.FromSpec(spec, rootfs, runnerArgs("guest", target.Workload), sandbox.WithHooks(c.hooks.state))
 	if err != nil {
 		return nil, nil, classify(err)
@@ -148,6 +154,26 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	}
 	undo.release()
 	return c, nil, nil
+}
+
+// newContainer returns the container of the request, of which nothing is made yet.
+func (s *service) newContainer(r *taskapi.CreateTaskRequest, spec *specs.Spec, options *Options, settings oci.Settings) *container {
+	c := &container{
+		id:        r.ID,
+		bundle:    r.Bundle,
+		events:    s.events,
+		sharedPID: !hasOwnPIDNamespace(spec),
+		hooks:     newHooks(spec, r.ID, r.Bundle),
+		options:   options,
+		settings:  settings,
+		init:      newProcess(settings.Drain),
+		execs:     make(map[string]*process),
+	}
+	c.init.stdin, c.init.stdout, c.init.stderr, c.init.terminal = r.Stdin, r.Stdout, r.Stderr, r.Terminal
+	if spec.Linux != nil {
+		c.seccomp, c.linux = spec.Linux.Seccomp, spec.Linux
+	}
+	return c
 }
 
 // mountRootfs mounts what the snapshotter gave, if anything, and returns the

@@ -67,7 +67,7 @@ func (s *service) settle(ctx context.Context, id string, c *container) bool {
 		delete(s.containers, id)
 	}
 	s.endCreation(id)
-	if s.ending && len(s.containers) == 0 && s.native.empty() {
+	if s.ending && len(s.containers) == 0 && s.native.empty() && s.pod == nil {
 		s.shutdown.Shutdown()
 	}
 	return true

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/wasmshim/containerd-shim-wasm/internal/debugnames"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
@@ -67,7 +68,7 @@ func (c *container) startExec(ctx context.Context, p *process) (err error) {
 		return err
 	}
 	defer handle.Close()
-	target, err := c.resolveExec(p.spec, handle)
+	target, err := c.resolveExec(ctx, p.spec, handle)
 	if err != nil {
 		return err
 	}
@@ -156,10 +157,15 @@ func (c *container) runningInit() (*os.File, error) {
 }
 
 // resolveExec finds what to execute in the root of the running container: a
-// module by the rules of Create, or else a built-in command.
-func (c *container) resolveExec(spec *specs.Process, handle *os.File) (*oci.Target, error) {
+// module by the rules of Create, or else a built-in command, which comes before the
+// layers of the image: it is what people type.
+func (c *container) resolveExec(ctx context.Context, spec *specs.Process, handle *os.File) (*oci.Target, error) {
 	root := fmt.Sprintf("/proc/%d/root", c.init.pid())
-	target, err := oci.Resolve(&specs.Spec{Process: spec}, root)
+	var find []oci.Option
+	if !debugnames.Has(spec.Args[0]) {
+		find = append(find, c.layers.option(ctx))
+	}
+	target, err := oci.Resolve(&specs.Spec{Process: spec}, root, find...)
 	if err != nil {
 		return nil, classify(err)
 	}

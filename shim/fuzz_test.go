@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
@@ -216,7 +217,7 @@ func FuzzSpec(f *testing.F) {
 			return
 		}
 		settings.Apply(target.Workload)
-		if f, err := memfd("workload", target.Workload); err != nil {
+		if f, err := launch.Memfd("workload", target.Workload); err != nil {
 			t.Error(err)
 		} else {
 			f.Close()

@@ -40,14 +40,14 @@ func (h *hooks) created(ctx context.Context, pid int) error {
 	h.ran = true
 	state := h.at(specs.StateCreating, pid)
 	//lint:ignore SA1019 a spec may still carry the deprecated field
-	if err := sandbox.RunHooks(ctx, startHook, "hooks.prestart", h.Prestart, state); err != nil {
+	if err := sandbox.RunHooks(ctx, startReaped, "hooks.prestart", h.Prestart, state); err != nil {
 		return classify(err)
 	}
-	return classify(sandbox.RunHooks(ctx, startHook, "hooks.createRuntime", h.CreateRuntime, state))
+	return classify(sandbox.RunHooks(ctx, startReaped, "hooks.createRuntime", h.CreateRuntime, state))
 }
 
 func (h *hooks) started(ctx context.Context, pid int) error {
-	return classify(sandbox.RunHooks(ctx, startHook, "hooks.poststart", h.Poststart, h.at(specs.StateRunning, pid)))
+	return classify(sandbox.RunHooks(ctx, startReaped, "hooks.poststart", h.Poststart, h.at(specs.StateRunning, pid)))
 }
 
 // stopped runs all of its hooks; a failure is the log's, as the specification
@@ -55,13 +55,13 @@ func (h *hooks) started(ctx context.Context, pid int) error {
 func (h *hooks) stopped(ctx context.Context) {
 	// What they undo must be undone whether or not somebody waits for it.
 	ctx = context.WithoutCancel(ctx)
-	if err := sandbox.RunEveryHook(ctx, startHook, "hooks.poststop", h.Poststop, h.at(specs.StateStopped, 0)); err != nil {
+	if err := sandbox.RunEveryHook(ctx, startReaped, "hooks.poststop", h.Poststop, h.at(specs.StateStopped, 0)); err != nil {
 		log.G(ctx).WithError(err).WithField("id", h.state.ID).Error("run hooks")
 	}
 }
 
-// startHook starts a hook where containerd's reaper takes the exits.
-func startHook(cmd *exec.Cmd) (wait func() (int, error), err error) {
+// startReaped starts a process where containerd's reaper takes the exits.
+func startReaped(cmd *exec.Cmd) (wait func() (int, error), err error) {
 	exits, err := reaper.Default.Start(cmd)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
@@ -21,11 +21,14 @@ import (
 // launched is what a process of a container is made of.
 type launched struct {
 	config *sandbox.Config
-	// workload is what the program reads as JSON from control.WorkloadFD.
+	// program is what the init becomes; nil is the runner.
+	program *os.File
+	// workload is what the program reads as JSON from control.WorkloadFD; nil is
+	// nothing.
 	workload any
 	// name is the module's, for messages.
 	name string
-	// module is the guest's binary.
+	// module is the guest's binary; nil when there is none.
 	module *os.File
 	// code is the directory of its compiled code; nil when there is none.
 	code *compiled
@@ -38,31 +41,37 @@ type launched struct {
 // launch spawns a process and returns when it has become a runner that waits
 // for its start. p.stdio is open.
 func (c *container) launch(ctx context.Context, p *process, l launched, undo *undoStack) error {
-	path, err := runnerPath()
+	path, err := launch.Runner()
 	if err != nil {
-		return err
+		return classify(err)
 	}
-	program, err := sandbox.OpenProgram(path)
+	runner, err := sandbox.OpenProgram(path)
 	if err != nil {
 		return fmt.Errorf("open the runner: %w", err)
 	}
-	defer program.Close()
-	workload, err := memfd("workload", l.workload)
+	defer runner.Close()
+	program, init := runner, (*os.File)(nil)
+	if l.program != nil {
+		program, init = l.program, runner
+	}
+	var workload *os.File
+	if l.workload != nil {
+		if workload, err = launch.Memfd("workload", l.workload); err != nil {
+			return err
+		}
+		defer workload.Close()
+	}
+	conv, err := launch.NewConversation()
 	if err != nil {
 		return err
 	}
-	defer workload.Close()
-	conv, err := newConversation()
-	if err != nil {
-		return err
-	}
-	defer conv.close()
+	defer conv.Close()
 
-	p.control = conv.ours
+	p.control = conv.Ours
 	p.thaw = c.cgroup.Thaw
 	undo.push(func() { p.control.Close() })
 	// In the order of the descriptors of package control.
-	files := []*os.File{conv.config, conv.socket, program, workload, l.module, l.code.mounted(), l.container}
+	files := []*os.File{conv.Config, conv.Socket, program, workload, l.module, l.code.mounted(), l.container, init}
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
@@ -78,7 +87,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		<-p.done
 	})
 	p.stdio.started()
-	conv.spawned()
+	conv.Spawned()
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
@@ -86,7 +95,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		return err
 	}
 	// The init waits for this: it does nothing outside its limits.
-	if err := conv.send(l.config); err != nil {
+	if err := conv.Send(l.config); err != nil {
 		return err
 	}
 	if p.moves {
@@ -119,7 +128,7 @@ func join(cg *cgroup.Cgroup, p *process) error {
 
 // runnerArgs is the command line of a runner: what people see in ps.
 func runnerArgs(mode string, w *oci.Workload) []string {
-	return append([]string{runnerName, mode}, w.Args...)
+	return append([]string{launch.RunnerName, mode}, w.Args...)
 }
 
 // runnerEnv is the environment of a runner: one processor for the guest and one
@@ -189,22 +198,4 @@ func classify(err error) error {
 	default:
 		return errdefs.ErrInternal.WithMessage(e.Message)
 	}
-}
-
-// memfd returns an anonymous file that holds v as JSON.
-func memfd(name string, v any) (*os.File, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("marshal %s: %w", name, err)
-	}
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.WriteAt(b, 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write %s: %w", name, err)
-	}
-	return f, nil
 }

@@ -71,7 +71,7 @@ func startLogger(ctx context.Context, id string, u *url.URL) (_ *logger, outputs
 
 	l := &logger{cmd: runcprocess.NewBinaryCmd(u, id, ns), ended: make(chan struct{})}
 	l.cmd.ExtraFiles = []*os.File{outR, errR, readyW}
-	wait, err := startHook(l.cmd)
+	wait, err := startReaped(l.cmd)
 	if err != nil {
 		return nil, outputs, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("start logger %s: %v", u.Path, err))
 	}

@@ -37,7 +37,7 @@ func Main(ctx context.Context) {
 		if args.action == "" {
 			awaitAnswer()
 		}
-		ctrshim.RunShim(ctx, bootManager{})
+		besideLeader(func() { ctrshim.RunShim(ctx, bootManager{}) })
 	}
 }
 

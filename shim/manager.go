@@ -59,6 +59,9 @@ func (bootManager) Stop(ctx context.Context, id string) (ctrshim.StopStatus, err
 		status = killedStatus(0)
 		err = unmountRootfs(bundle)
 	}
+	if err == nil {
+		err = unmountShm(bundle)
+	}
 	if err != nil {
 		return ctrshim.StopStatus{}, err
 	}

@@ -3,6 +3,8 @@ package shim
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -75,6 +77,12 @@ func (n *nativeTasks) has(id string) bool {
 	defer n.mu.Unlock()
 	_, ok := n.ids[id]
 	return ok
+}
+
+func (n *nativeTasks) list() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.ids))
 }
 
 func (n *nativeTasks) empty() bool {

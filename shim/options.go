@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/spelling"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
@@ -59,9 +60,13 @@ type Options struct {
 	CompileMemory string `toml:"CompileMemory"`
 	// Landlock confines Wasm containers by Landlock where the kernel has it.
 	Landlock bool `toml:"Landlock"`
-	// AllowNative: containers that are not Wasm run in runc. Without it only the
-	// pause container of a Pod does.
+	// AllowNative: containers that are not Wasm run in runc.
 	AllowNative bool `toml:"AllowNative"`
+	// UnprivilegedPorts and UnprivilegedICMP give a Pod without a pause container
+	// the sysctls of CRI's settings enable_unprivileged_ports and
+	// enable_unprivileged_icmp, which CRI carries out in pause containers alone.
+	UnprivilegedPorts bool `toml:"UnprivilegedPorts"`
+	UnprivilegedICMP  bool `toml:"UnprivilegedICMP"`
 	// LogLevel is that of the shim's process, in the words of logrus; empty
 	// leaves it to the daemon's.
 	LogLevel string `toml:"LogLevel"`
@@ -82,30 +87,25 @@ type Options struct {
 }
 
 const (
-	// cacheDirEnv overrides the default cache directory for all containers of
-	// a daemon; a runtime option overrides both.
-	cacheDirEnv     = "CONTAINERD_SHIM_WASM_CACHE"
-	defaultCacheDir = "/var/lib/containerd-shim-wasm/cache"
-
 	// maxConfigFile bounds a configuration file.
 	maxConfigFile = 1 << 20
 )
 
 func defaultOptions() *Options {
-	o := &Options{
-		CacheDir:      defaultCacheDir,
+	return &Options{
+		CacheDir:      compile.CacheDir(),
 		CacheSize:     "10Gi",
 		CompileTime:   "2m",
 		CompileMemory: "2Gi",
 		Landlock:      true,
 		AllowNative:   true,
-		cacheSize:     10 << 30,
-		compile:       control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30},
+
+		UnprivilegedPorts: true,
+		UnprivilegedICMP:  true,
+
+		cacheSize: compile.DefaultCacheSize,
+		compile:   compile.DefaultLimits(),
 	}
-	if dir := os.Getenv(cacheDirEnv); dir != "" {
-		o.CacheDir = dir
-	}
-	return o
 }
 
 // parseOptions reads runtime options of any type that a daemon sends. nil means

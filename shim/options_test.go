@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 )
@@ -30,7 +31,7 @@ func mustAny(t *testing.T, m proto.Message) *anypb.Any {
 }
 
 func TestOptionsFromEverySource(t *testing.T) {
-	t.Setenv(cacheDirEnv, "/env/cache")
+	t.Setenv(compile.CacheDirEnv, "/env/cache")
 	file := filepath.Join(t.TempDir(), "shim.toml")
 	if err := os.WriteFile(file, []byte("SystemdCgroup = true\nCacheDir = \"/file/cache\"\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return newService(ic.Context, publisher.(shim.Publisher), sd.(shutdown.Service))
+			return newService(ic.Context, ic.Properties[plugins.PropertyGRPCAddress], publisher.(shim.Publisher), sd.(shutdown.Service))
 		},
 	})
 }

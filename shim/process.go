@@ -37,6 +37,9 @@ type process struct {
 	terminal              bool
 	// spec is what Start of a further process runs; nil for the init.
 	spec *specs.Process
+	// handles: the program has handlers of its own for the signals that end it,
+	// as no guest has. Not changed once the process is spawned.
+	handles bool
 	// drain is how long a guest that reads its signals may take to end; 0 for one
 	// that does not. Not changed once the process is released.
 	drain time.Duration
@@ -265,7 +268,7 @@ func (p *process) signal(sig unix.Signal) error {
 	if p.status == tasktypes.Status_STOPPED || p.pid() == 0 {
 		return errNotRunning
 	}
-	if !terminates(sig) {
+	if !terminates(sig) || p.handles && sig != unix.SIGKILL {
 		return p.deliver(sig)
 	}
 	if p.drain > 0 && p.status != tasktypes.Status_CREATED && slices.Contains(control.GuestSignals(), sig) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	tasktypes "github.com/containerd/containerd/api/types/task"
@@ -29,9 +30,11 @@ import (
 // This file and native.go convert errors to gRPC status; nothing below does.
 type service struct {
 	namespace string
-	events    *eventQueue
-	native    *nativeTasks
-	shutdown  shutdown.Service
+	// address is that of containerd's gRPC socket.
+	address  string
+	events   *eventQueue
+	native   *nativeTasks
+	shutdown shutdown.Service
 
 	mu sync.Mutex
 	// containers holds the Wasm containers; nil for an id whose Create is
@@ -40,6 +43,9 @@ type service struct {
 	// creating holds the Creates of Wasm containers that are under way. Guarded
 	// by mu.
 	creating map[string]*creation
+	// pod is the sandbox of the containers, if the sandbox API made it. Guarded by
+	// mu.
+	pod *pod
 	// ending: the daemon asked for the end while nothing but Creates was under
 	// way, because it has given up on them. Guarded by mu.
 	ending bool
@@ -51,9 +57,9 @@ type service struct {
 
 var _ taskapi.TTRPCTaskService = (*service)(nil)
 
-// newService returns the service of one shim. ctx carries the containerd
-// namespace and ends with the shim.
-func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Service) (*service, error) {
+// newService returns the service of one shim of the daemon whose gRPC socket is at
+// address. ctx carries the containerd namespace and ends with the shim.
+func newService(ctx context.Context, address string, publisher ctrshim.Publisher, sd shutdown.Service) (*service, error) {
 	ns, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return nil, err
@@ -64,6 +70,7 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 	}
 	s := &service{
 		namespace:  ns,
+		address:    address,
 		events:     newEventQueue(ctx, publisher),
 		native:     native,
 		shutdown:   sd,
@@ -93,10 +100,12 @@ func newService(ctx context.Context, publisher ctrshim.Publisher, sd shutdown.Se
 // last events; pkg/shim gives all callbacks together five seconds.
 const lastEventsTime = 4 * time.Second
 
-// RegisterTTRPC offers the service under both versions of the task API.
+// RegisterTTRPC offers the service under both versions of the task API, and the
+// sandbox service beside it.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	taskapi.RegisterTTRPCTaskService(server, s)
 	registerTaskV2(server, s)
+	sandboxapi.RegisterTTRPCSandboxService(server, sandboxService{s})
 	return nil
 }
 
@@ -250,6 +259,9 @@ func (s *service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.
 func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
 	c := s.container(r.ID)
 	if c == nil {
+		if pid := s.podPid(r.ID); pid != 0 {
+			return &taskapi.PidsResponse{Processes: []*tasktypes.ProcessInfo{{Pid: uint32(pid)}}}, nil
+		}
 		return s.native.Pids(ctx, r)
 	}
 	pids, err := c.cgroup.Pids()
@@ -314,15 +326,18 @@ func (s *service) Connect(ctx context.Context, r *taskapi.ConnectRequest) (*task
 	if c := s.container(r.ID); c != nil {
 		return &taskapi.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: uint32(c.init.pid())}, nil
 	}
+	if pid := s.podPid(r.ID); pid != 0 {
+		return &taskapi.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: uint32(pid)}, nil
+	}
 	return s.native.Connect(ctx, r)
 }
 
-// Shutdown ends the shim unless it still serves a container: daemons call it
-// after every delete.
+// Shutdown ends the shim unless it still serves a container or a sandbox: daemons
+// call it after every delete.
 func (s *service) Shutdown(context.Context, *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.native.empty() {
+	if !s.native.empty() || s.pod != nil {
 		return &emptypb.Empty{}, nil
 	}
 	for _, c := range s.containers {

@@ -85,3 +85,43 @@ func valueTypes(letters string) []api.ValueType {
 	}
 	return types
 }
+
+// ByPreview1 is what Provider says of an import that every host of WASI provides.
+const ByPreview1 = "WASI preview 1"
+
+const (
+	bySockets  = "WasmEdge sockets"
+	bySockets1 = "WasmEdge sockets V1"
+	bySockets2 = "WasmEdge sockets V2"
+	byEnv      = "AssemblyScript and Emscripten"
+)
+
+// Provider names the part of the host that provides an import of so many
+// parameters; empty when nobody does. WasmEdge's functions exist in two
+// generations, and what is not of one of them is of both.
+func Provider(module, name string, params int) string {
+	variant := Variant(module, name, params)
+	if s, ok := Provides(module, variant); !ok || len(s.Params) != params {
+		return ""
+	}
+	switch {
+	case module == Env:
+		return byEnv
+	case variant != name, strings.HasSuffix(name, "$"):
+		return bySockets1
+	case strings.HasSuffix(name, "_v2"):
+		return bySockets2
+	}
+	switch name {
+	case "sock_recv_from", "sock_getlocaladdr", "sock_getpeeraddr":
+		return bySockets2
+	case "sock_accept", "sock_recv", "sock_send", "sock_shutdown":
+		return ByPreview1
+	case "epoll_oneoff":
+		return bySockets
+	}
+	if strings.HasPrefix(name, "sock_") {
+		return bySockets
+	}
+	return ByPreview1
+}

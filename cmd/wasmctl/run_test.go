@@ -199,10 +199,10 @@ func main() {
 }
 
 // TestMain lets the test binary be the program: a guest owns the process's
-// standard streams.
+// standard streams, and a module is compiled in a process of its own.
 func TestMain(m *testing.M) {
-	if os.Getenv("WASMCTL_TEST_MAIN") != "" {
-		os.Exit(execute(os.Args, os.Stdout, os.Stderr))
+	if os.Getenv("WASMCTL_TEST_MAIN") != "" || os.Args[0] == compileProcess {
+		os.Exit(dispatch(os.Args))
 	}
 	os.Exit(m.Run())
 }

@@ -41,6 +41,9 @@ const (
 	// ContainerFD is a pidfd of the container's init, for a further process in
 	// that container; the program does not get it.
 	ContainerFD = 9
+	// InitFD is the runner's executable, for an init that goes on as another
+	// process and then becomes another program; the program does not get it.
+	InitFD = 10
 )
 
 // Class says what kind of failure a Report carries; the shim turns it into the

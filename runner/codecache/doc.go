@@ -6,7 +6,12 @@
 //
 //	<root>/<key>/meta.json                   names, sizes and checksums of the files
 //	<root>/<key>/code/wazero-<version>/<id>  what the engine wrote
+//	<root>/<key>/code/module/<digest>        a module that was a layer of an image
 //	<root>/.draft-<random>/                  an entry in the making, locked by its maker
+//	<root>/.locks                            an empty file, a byte of which is locked for a key
+//
+// Modules that come as layers lie here too, so that one limit holds for all that a
+// node keeps of its images.
 //
 // Lookup checks an entry completely; what does not fit is removed and is a miss.
 // An entry appears by one rename after everything in it is on the disk, so that a

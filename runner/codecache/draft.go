@@ -81,6 +81,23 @@ func (d *Draft) GiveTo(uid int) error {
 	return nil
 }
 
+// TempFile makes a file without a name on the cache's file system.
+func (d *Draft) TempFile() (*os.File, error) {
+	fd, err := unix.Openat(d.cache.dir, d.name, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "make a temporary file", Path: filepath.Join(d.cache.root, d.name), Err: err}
+	}
+	return os.NewFile(uintptr(fd), "temporary file"), nil
+}
+
+// TempDir makes an empty directory, once, that ends with the draft.
+func (d *Draft) TempDir() (string, error) {
+	path := filepath.Join(d.cache.root, d.name, tempDir)
+	return path, os.Mkdir(path, 0o700)
+}
+
+const tempDir = "tmp"
+
 // Discard removes the draft. After Commit or Discard it does nothing.
 func (d *Draft) Discard() error {
 	d.mu.Lock()
@@ -123,6 +140,9 @@ func (d *Draft) Commit() (*Entry, error) {
 
 func (d *Draft) commit() (*Entry, error) {
 	fd := int(d.dir.Fd())
+	if err := removeAll(fd, tempDir); err != nil {
+		return nil, err
+	}
 	code, err := openDir(fd, "code")
 	if err != nil {
 		return nil, err
@@ -222,7 +242,7 @@ func (d *Draft) seal(code int) (*meta, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(names) != 1 || !dirName.MatchString(names[0]) {
+	if len(names) != 1 || !isDirName(names[0]) {
 		return nil, fmt.Errorf("the engine left %q instead of one directory of its own", names)
 	}
 	dir, err := openDir(code, names[0])
@@ -259,7 +279,7 @@ func (d *Draft) seal(code int) (*meta, error) {
 
 func (d *Draft) sealFile(dirfd int, name string, limit int64) (metaFile, error) {
 	f := metaFile{Name: name}
-	if !fileName.MatchString(name) {
+	if !isHash(name) {
 		return f, fmt.Errorf("the engine left %q, which is no name of compiled code", name)
 	}
 	fd, err := openFile(dirfd, name)

@@ -14,6 +14,7 @@ import (
 // or the end of the process.
 type Entry struct {
 	code    *os.File
+	key     Key
 	created time.Time
 	size    int64
 	// lock is the entry's directory, locked.
@@ -23,12 +24,18 @@ type Entry struct {
 }
 
 func newEntry(code int, m *meta) *Entry {
-	e := &Entry{code: os.NewFile(uintptr(code), "code"), created: m.Created}
+	e := &Entry{code: os.NewFile(uintptr(code), "code"), key: m.key(), created: m.Created}
 	for _, f := range m.Files {
 		e.size += f.Size
 	}
 	return e
 }
+
+// Key is what the code is of.
+func (e *Entry) Key() Key { return e.key }
+
+// Kept tells that the entry stays after Close: there was room for it.
+func (e *Entry) Kept() bool { return e.discard == nil }
 
 // Created is when the code was compiled.
 func (e *Entry) Created() time.Time { return e.created }

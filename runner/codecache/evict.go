@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +13,6 @@ import (
 // An entry in use is locked: shared by everybody who has an Entry of it,
 // exclusively by who evicts it. A runner's mount of an entry would survive its
 // removal, but the files in it would not.
-
-// entryName is what Key.String returns.
-var entryName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // lockRoot keeps other processes and goroutines from committing until the lock
 // is closed. So the cache is never above its limit, and two that evict at a time
@@ -91,7 +87,7 @@ func (c *Cache) makeRoom(bytes int64) (bool, error) {
 		if free >= 0 {
 			break
 		}
-		evicted, err := c.evict(e.name)
+		evicted, err := c.evict(e.name, nil)
 		if err != nil {
 			return false, fmt.Errorf("evict %s from the code cache: %w", e.name, err)
 		}
@@ -110,7 +106,7 @@ func (c *Cache) entries() ([]used, error) {
 	}
 	var list []used
 	for _, name := range names {
-		if !entryName.MatchString(name) {
+		if !isHash(name) {
 			continue
 		}
 		var st unix.Stat_t
@@ -144,8 +140,9 @@ func sizeOf(dirfd int, name string) (sum int64) {
 	return sum
 }
 
-// evict removes an entry unless somebody uses it.
-func (c *Cache) evict(name string) (bool, error) {
+// evict removes an entry unless somebody uses it, or agree, if there is one, says
+// no to the entry behind the descriptor: from then on nobody can use it.
+func (c *Cache) evict(name string, agree func(fd int) bool) (bool, error) {
 	fd, err := openDir(c.dir, name)
 	if errors.Is(err, unix.ENOENT) {
 		return true, nil
@@ -160,6 +157,8 @@ func (c *Cache) evict(name string) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
+	case agree != nil && !agree(fd):
+		return false, nil
 	}
 	return true, c.discard(name, fd)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -307,5 +308,24 @@ func useCache(t *testing.T, root string, limit int64, size, modules int) {
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Whoever sweeps takes what another is about to remove.
+func TestTwoRemoveTheSame(t *testing.T) {
+	c := open(t, filepath.Join(t.TempDir(), "cache"))
+	for range 200 {
+		if err := os.MkdirAll(filepath.Join(c.root, ".dead-x", "a", "b", "c"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if err := removeAll(c.dir, ".dead-x"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
 	}
 }

@@ -94,17 +94,24 @@ func readSmall(fd int, limit int) ([]byte, error) {
 }
 
 // removeAll removes a name below dirfd with all that is in it, whatever it is.
+// Another process may do so at the same time.
 func removeAll(dirfd int, name string) error {
 	err := unix.Unlinkat(dirfd, name, 0)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	fd, openErr := openDir(dirfd, name)
+	if errors.Is(openErr, unix.ENOENT) {
+		return nil
+	}
 	if openErr != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	defer unix.Close(fd)
 	names, err := namesIn(fd)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // a directory that was removed cannot be read
+	}
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"strings"
 	"time"
 )
 
@@ -45,11 +45,31 @@ type metaFile struct {
 }
 
 // Names that wazero gives: a directory per version and platform, and files named
-// by a hash. Its temporary files match neither.
-var (
-	dirName  = regexp.MustCompile(`^wazero-[A-Za-z0-9.+_()-]{1,128}$`)
-	fileName = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+// by a hash. Its temporary files match neither. Entries that hold a module itself
+// have a directory and a file of such names, too. No regular expressions: to
+// compile these would take a third of a millisecond at every start of the shim.
+
+func isDirName(s string) bool {
+	version, ok := strings.CutPrefix(s, "wazero-")
+	return s == moduleDir || ok && len(version) <= 128 && consistsOf(version, func(r byte) bool {
+		return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.IndexByte(".+_()-", r) >= 0
+	})
+}
+
+// isHash tells the name of a file, and that of an entry: what Key.String returns.
+func isHash(s string) bool {
+	return len(s) == 64 && consistsOf(s, func(r byte) bool { return '0' <= r && r <= '9' || 'a' <= r && r <= 'f' })
+}
+
+// consistsOf is false for an empty string.
+func consistsOf(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
 
 // metaOf describes the files of a key.
 func metaOf(k Key, dir string, files []metaFile, created time.Time) meta {
@@ -57,6 +77,13 @@ func metaOf(k Key, dir string, files []metaFile, created time.Time) meta {
 		Version: metaVersion, Module: hex.EncodeToString(k.Module[:]), Engine: k.Engine, Build: k.Build, CPU: k.CPU,
 		Created: created.UTC(), Dir: dir, Files: files,
 	}
+}
+
+// key is what m says that the code is of.
+func (m *meta) key() Key {
+	k := Key{Engine: m.Engine, Build: m.Build, CPU: m.CPU}
+	_, _ = hex.Decode(k.Module[:], []byte(m.Module)) // another key, if it is none
+	return k
 }
 
 // is reports whether m describes code of the key.
@@ -78,7 +105,7 @@ func parseMeta(b []byte) (*meta, error) {
 	switch {
 	case m.Version != metaVersion:
 		return nil, fmt.Errorf("version %d", m.Version)
-	case !dirName.MatchString(m.Dir):
+	case !isDirName(m.Dir):
 		return nil, fmt.Errorf("directory %q", m.Dir)
 	case len(m.Files) == 0 || len(m.Files) > maxFiles:
 		return nil, fmt.Errorf("%d files", len(m.Files))
@@ -86,7 +113,7 @@ func parseMeta(b []byte) (*meta, error) {
 	var total int64
 	for i, f := range m.Files {
 		switch {
-		case !fileName.MatchString(f.Name):
+		case !isHash(f.Name):
 			return nil, fmt.Errorf("file %q", f.Name)
 		case i > 0 && m.Files[i-1].Name >= f.Name:
 			return nil, fmt.Errorf("file %q out of order", f.Name)

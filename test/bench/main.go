@@ -36,6 +36,8 @@ var measurements = []measurement{
 	{"server", 30, measureServers},
 	{"file", 20, measureFiles},
 	{"orders", 15, measureOrders},
+	{"pods", 20, measurePods},
+	{"size", 9, measureSizes},
 }
 
 // bench is what measurements share.
@@ -58,7 +60,7 @@ func run(ctx context.Context) (err error) {
 	var b bench
 	flag.StringVar(&b.bin, "bin", "bin", "directory of the project's programs")
 	flag.StringVar(&b.version, "containerd", "2.4", "containerd version: 2.4, 2.2, 1.7 or 1.6")
-	selected := flag.String("run", "", "measurements to make: a regular expression on run, server, file, orders")
+	selected := flag.String("run", "", "measurements to make: a regular expression on run, server, file, orders, pods, size")
 	rounds := flag.Int("rounds", 0, "rounds of each measurement; 0 for its own number")
 	out := flag.String("out", "", "directory for bench.json and bench.md")
 	flag.Parse()

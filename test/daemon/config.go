@@ -78,24 +78,42 @@ var forKubelet = []string{
 // criConfig configures the CRI service. The score stays, as in writeConfig.
 func (d *Daemon) criConfig(format int) string {
 	runtime, image := "io.containerd.cri.v1.runtime", fmt.Sprintf(`
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = %q
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = %q
-`, d.sandboxImage)
+`, d.Hosts(), d.sandboxImage)
 	if format == 2 {
-		runtime, image = "io.containerd.grpc.v1.cri", ""
+		runtime, image = "io.containerd.grpc.v1.cri", fmt.Sprintf(`
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = %q
+`, d.Hosts())
 	}
-	text := image + fmt.Sprintf("\n[plugins.%q]\n  restrict_oom_score_adj = true\n", runtime)
+	text := image + fmt.Sprintf("\n[plugins.%q]\n  restrict_oom_score_adj = true\n  netns_mounts_under_state_dir = true\n", runtime)
 	if format == 2 {
 		text += fmt.Sprintf("  sandbox_image = %q\n", d.sandboxImage)
+	}
+	if d.Version == "2.4" {
+		text += fmt.Sprintf(`
+[plugins.%[1]q.containerd.runtimes.wasm-sandbox]
+  runtime_type = "io.containerd.wasm.v1"
+  sandboxer = "shim"
+  disable_pause_image_pull = true
+`, runtime)
+	}
+	network := "bin_dirs = [%[3]q]"
+	if d.Version != "2.4" && d.Version != "2.2" {
+		network = "bin_dir = %[3]q"
 	}
 	return text + fmt.Sprintf(`
 [plugins.%[1]q.cni]
   conf_dir = %[2]q
+  `+network+`
 [plugins.%[1]q.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins.%[1]q.containerd.runtimes.wasm]
   runtime_type = "io.containerd.wasm.v1"
-`, runtime, d.path("cni"))
+`, runtime, d.path("cni"), d.programs.Network)
 }
 
 func (d *Daemon) path(elem ...string) string {

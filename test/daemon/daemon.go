@@ -22,7 +22,8 @@ import (
 type Programs struct {
 	Containerd string // containerd, ctr, containerd-shim-runc-v2
 	Runc       string
-	Shim       string // containerd-shim-wasm-v1 and wasm-runner, may be empty
+	Shim       string // containerd-shim-wasm-v1, wasm-runner and wasm-fetch, may be empty
+	Network    string // CNI's plugins, for StartCRI
 }
 
 // Daemon is one private containerd. Its methods may be called from several
@@ -65,7 +66,9 @@ func Start(ctx context.Context, version string, p Programs, env ...string) (*Dae
 
 // StartCRI is Start with the service for kubelet, on the same socket. Pods get
 // the sandbox image of that name, which is to be imported into CRINamespace, and
-// the Wasm runtime by the handler "wasm". There is no Pod network.
+// the Wasm runtime by the handler "wasm" and, where the version has the sandbox
+// API, without pause containers by "wasm-sandbox". Pods have a network of their
+// own if the programs for it are given.
 func StartCRI(ctx context.Context, version string, p Programs, sandboxImage string) (*Daemon, error) {
 	return start(ctx, version, p, sandboxImage, nil)
 }
@@ -117,6 +120,11 @@ func (d *Daemon) prepare(env []string) error {
 	d.env = append(d.env, d.Scope().Mark,
 		"CONTAINERD_SHIM_WASM_CACHE="+d.CodeCache(),
 		"PATH="+strings.Join(path, ":"))
+	if d.programs.Network != "" {
+		if err := d.writeNetwork(); err != nil {
+			return err
+		}
+	}
 	return d.writeConfig()
 }
 
@@ -153,6 +161,8 @@ func (d *Daemon) Scope() census.Scope {
 		Watch: []string{
 			d.path("fifo"),
 			d.path("state", "io.containerd.runtime.v2.task"),
+			d.path("state", "io.containerd.sandbox.controller.v1.shim"),
+			d.path("root", "io.containerd.sandbox.controller.v1.shim"),
 			d.path("root", "io.containerd.runtime.v2.task"),
 			d.path("root", "io.containerd.snapshotter.v1.overlayfs", "snapshots"),
 		},
@@ -169,6 +179,10 @@ func (d *Daemon) Address() string { return d.path("c.sock") }
 
 // Shim is the absolute path of the daemon's own copy of the Wasm shim.
 func (d *Daemon) Shim() string { return d.path("bin", "containerd-shim-wasm-v1") }
+
+// Hosts is where the daemon's service for kubelet, and ctr if it is told so, read
+// how to reach registries.
+func (d *Daemon) Hosts() string { return d.path("hosts") }
 
 // CodeCache is the daemon's own directory of compiled code.
 func (d *Daemon) CodeCache() string { return d.path("code") }
@@ -292,7 +306,7 @@ func (d *Daemon) leaks(ctx context.Context) ([]string, error) {
 		images := "file " + d.path("root", "io.containerd.snapshotter.v1.overlayfs")
 		left := slices.DeleteFunc(found, func(line string) bool {
 			// The directory of a namespace stays, too.
-			return strings.HasPrefix(line, images) || strings.HasSuffix(line, ".task/"+CRINamespace)
+			return strings.HasPrefix(line, images) || strings.HasSuffix(line, ".task/"+CRINamespace) || strings.HasSuffix(line, ".shim/"+CRINamespace)
 		})
 		if len(left) == 0 || ctx.Err() != nil || time.Now().After(deadline) {
 			return left, nil
@@ -315,7 +329,7 @@ func remove(ctx context.Context, s census.Scope) error {
 			}
 		}
 		if err == nil {
-			err = os.RemoveAll(s.Dir)
+			err = errors.Join(removeBridge(s.Dir), os.RemoveAll(s.Dir))
 		}
 		if err == nil || time.Now().After(deadline) {
 			removeEmptyRunDirs()

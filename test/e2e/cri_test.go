@@ -26,48 +26,85 @@ type kubelet struct {
 	cri.RuntimeServiceClient
 	images cri.ImageServiceClient
 	h      *host
+	// handler is the runtime of its Pods.
+	handler string
 }
 
-// onKubelet runs the test against the CRI service of the newest daemon and of
-// the last of the old line.
-func onKubelet(t *testing.T, test func(t *testing.T, k *kubelet)) {
+// The handlers of Wasm Pods: with a pause container, and with the sandbox API.
+const (
+	withPause    = "wasm"
+	withoutPause = "wasm-sandbox"
+)
+
+// onKubelet runs the test against the CRI service of those of the versions that
+// are tested, with each handler that they have, on a daemon of its own.
+func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	versions := slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return v != "2.4" && v != "1.7" })
+	versions = slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
 	forVersions(t, versions, func(t *testing.T, version string) {
-		p, err := theSuite.programs(t.Context(), version)
-		if err != nil {
-			t.Fatal(err)
+		handlers := []string{withPause}
+		if version == "2.4" {
+			handlers = append(handlers, withoutPause)
 		}
-		d, err := daemon.StartCRI(t.Context(), version, p, pauseImage)
-		if err != nil {
-			t.Fatal(err)
+		for _, handler := range handlers {
+			t.Run(handler, func(t *testing.T) { test(t, startKubelet(t, version, handler)) })
 		}
-		h := &host{Daemon: d, imported: map[string]bool{}}
-		t.Cleanup(func() {
-			if t.Failed() {
-				t.Log(daemon.Complaints(h.Log()))
-			}
-			left, err := h.Stop(context.Background())
-			if err != nil || len(left) > 0 {
-				t.Errorf("left when containerd stopped: %v\n%s", err, strings.Join(left, "\n"))
-			}
-		})
-		conn, err := grpc.NewClient("unix://"+h.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h}
-		pause := nativeImage(t, pauseImage)
-		pause.Entrypoint = []string{"/bin/busybox", "sleep", "1000000"}
-		k.add(t, pause)
-		k.add(t, scratchimage.Image{
-			Ref:        "localhost/probe-c:1",
-			Files:      map[string][]byte{"/probe-c.wasm": guestBinary(t, "probe-c"), "/tmp/": nil, "/etc/": nil},
-			Entrypoint: []string{"/probe-c.wasm"},
-		})
-		test(t, k)
 	})
+}
+
+// onPlainKubelet is onKubelet with a pause container only, for what has nothing to
+// do with Pods.
+func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
+	t.Helper()
+	versions = slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
+	forVersions(t, versions, func(t *testing.T, version string) { test(t, startKubelet(t, version, withPause)) })
+}
+
+// startKubelet starts a daemon with its CRI service, and an image for Pods of the
+// handler. Who needs no pause container finds no pause image.
+func startKubelet(t *testing.T, version, handler string) *kubelet {
+	t.Helper()
+	p, err := theSuite.programs(t.Context(), version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("E2E_SHIPPED") == "" { // where only limits are tested
+		if p.Network, err = theSuite.store.PodNetwork(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := daemon.StartCRI(t.Context(), version, p, pauseImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{Daemon: d, imported: map[string]bool{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(daemon.Complaints(h.Log()))
+		}
+		left, err := h.Stop(context.Background())
+		if err != nil || len(left) > 0 {
+			t.Errorf("left when containerd stopped: %v\n%s", err, strings.Join(left, "\n"))
+		}
+	})
+	conn, err := grpc.NewClient("unix://"+h.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h, handler}
+	if handler == withPause {
+		// Its program must not be needed: it ends at once, if anything starts it.
+		pause := nativeImage(t, pauseImage)
+		pause.Entrypoint = []string{"/bin/busybox", "false"}
+		k.add(t, pause)
+	}
+	k.add(t, scratchimage.Image{
+		Ref:        "localhost/probe-c:1",
+		Files:      map[string][]byte{"/probe-c.wasm": guestBinary(t, "probe-c"), "/tmp/": nil, "/etc/": nil},
+		Entrypoint: []string{"/probe-c.wasm"},
+	})
+	return k
 }
 
 // add imports an image for Pods.
@@ -136,7 +173,7 @@ func initCpuset(t *testing.T, root, dir string) {
 }
 
 func TestKubeletSeesWhatTheKernelCounts(t *testing.T) {
-	onKubelet(t, func(t *testing.T, k *kubelet) {
+	onKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
 		const used, limit = 32 << 20, 128 << 20
 		ctx := t.Context()
 		parent := "/" + k.h.Namespace + "/pod"
@@ -151,7 +188,7 @@ func TestKubeletSeesWhatTheKernelCounts(t *testing.T) {
 			},
 			LogDirectory: filepath.Join(k.h.Dir, "work"),
 		}
-		pod, err := k.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox, RuntimeHandler: "wasm"})
+		pod, err := k.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox, RuntimeHandler: k.handler})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +260,7 @@ func TestKubeletSeesWhatTheKernelCounts(t *testing.T) {
 		if podKernel.CPU < kernel.CPU || podKernel.Anonymous < kernel.Anonymous {
 			t.Errorf("the Pod has %+v, its container alone %+v", podKernel, kernel)
 		}
-		// The pause process is counted, too, whichever way this version counts.
+		// Whichever way this version counts.
 		if n := p.Linux.Process.GetProcessCount().GetValue(); n == 0 {
 			t.Errorf("%d processes in the Pod", n)
 		}

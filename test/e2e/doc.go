@@ -4,7 +4,7 @@
 // The tests need root and the project's programs; without E2E_BIN they skip.
 // `make e2e` builds everything and sets:
 //
-//	E2E_BIN      the directory of containerd-shim-wasm-v1, wasm-runner, wasmctl
+//	E2E_BIN      the directory of containerd-shim-wasm-v1, wasm-runner, wasm-fetch, wasmctl
 //	E2E_DAEMONS  the containerd versions, comma-separated; all by default
 //	E2E_CHURN    how many containers the churn tests run; 300 by default
 //	E2E_KEEP     when set, a failed test's daemon log is printed in full

@@ -19,7 +19,13 @@ type taskEvent struct {
 // taskEvents returns a function that waits for the next event about a task.
 func (h *host) taskEvents(t *testing.T) func() taskEvent {
 	t.Helper()
-	stream, errs := h.connect(t).Subscribe(t.Context(), `namespace=="`+h.Namespace+`",topic~="/tasks/.*"`)
+	return h.taskEventsIn(t, h.Namespace)
+}
+
+// taskEventsIn is taskEvents for a namespace.
+func (h *host) taskEventsIn(t *testing.T, namespace string) func() taskEvent {
+	t.Helper()
+	stream, errs := h.connect(t).Subscribe(t.Context(), `namespace=="`+namespace+`",topic~="/tasks/.*"`)
 	return func() taskEvent {
 		t.Helper()
 		var e *events.Envelope

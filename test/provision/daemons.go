@@ -42,6 +42,15 @@ func (s *Store) Containerd(ctx context.Context, version string) (string, error) 
 		"-ldflags", fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full))
 }
 
+// PodNetwork returns the directory with CNI's plugins bridge, host-local and
+// loopback.
+func (s *Store) PodNetwork(ctx context.Context) (string, error) {
+	if s.shipped != "" {
+		return s.shippedPath("cni")
+	}
+	return s.goTools(ctx, "cni", "", "test/daemons/cni", nil, "-ldflags", "-s -w")
+}
+
 // Runc returns the directory with Debian's runc, for the native containers.
 func (s *Store) Runc(ctx context.Context) (string, error) {
 	if s.shipped != "" {
@@ -60,6 +69,12 @@ func (s *Store) Busybox(ctx context.Context) (string, error) {
 	}
 	dir, err := s.debianBinaries(ctx, "busybox-static", "bin")
 	return filepath.Join(dir, "busybox"), err
+}
+
+// Registry returns the path of the registry program of test/daemons/registry.
+func (s *Store) Registry(ctx context.Context) (string, error) {
+	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", nil, "-trimpath", "-ldflags", "-s -w")
+	return filepath.Join(dir, "registry"), err
 }
 
 // Staticcheck returns the path of the linter of test/tools.
@@ -93,6 +108,7 @@ func (s *Store) goTools(ctx context.Context, name, version, module string, env [
 	if err != nil {
 		return "", err
 	}
+	// All of it: a tool may be the module's own program.
 	key, err := s.digest(append(flags, compiler), module)
 	if err != nil {
 		return "", err

@@ -21,6 +21,17 @@ func (s *Store) Native(ctx context.Context, name string) (string, error) {
 	if path == "" {
 		path = s.guestSources()[name].path
 	}
+	return s.native(ctx, name, path)
+}
+
+// Pause returns the path of a static program that does what that of a pause image
+// does.
+func (s *Store) Pause(ctx context.Context) (string, error) {
+	return s.native(ctx, "pause", "test/guests/native/pause.c")
+}
+
+// native compiles a C file of the checkout.
+func (s *Store) native(ctx context.Context, name, source string) (string, error) {
 	if err := s.install(ctx, "clang", "libc6-dev"); err != nil {
 		return "", err
 	}
@@ -28,8 +39,8 @@ func (s *Store) Native(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"clang", "-O2", "-static", "-s", filepath.Join(s.Checkout, path), "-o"}
-	key, err := s.digest(append([]string{version}, args[1:4]...), path)
+	args := []string{"clang", "-O2", "-static", "-s", filepath.Join(s.Checkout, source), "-o"}
+	key, err := s.digest(append([]string{version}, args[1:4]...), source)
 	if err != nil {
 		return "", err
 	}

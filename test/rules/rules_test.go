@@ -66,6 +66,15 @@ func TestRunnerLinksNothingOfTheShimsSide(t *testing.T) {
 	}
 }
 
+// A shim lives as long as its Pod: what it links costs every one of them memory.
+func TestShimLinksNoGRPC(t *testing.T) {
+	for _, p := range list(t, nil, "-tags", "no_grpc", "-deps", "./cmd/containerd-shim-wasm-v1") {
+		if p.ImportPath == "google.golang.org/grpc" || p.ImportPath == "net/http" {
+			t.Errorf("cmd/containerd-shim-wasm-v1 depends on %s", p.ImportPath)
+		}
+	}
+}
+
 // rooms are the top-level packages, and what each may import of the others. A
 // package below a room is part of it unless it is a room of its own. Packages
 // in the top-level internal directory are leaves and open to all.
@@ -75,14 +84,18 @@ var rooms = map[string][]string{
 	"sandbox":          nil,
 	"sandbox/cgroup":   nil,
 	"runner/codecache": nil,
-	"image":            {"oci"},
+	"image":            {"oci", "oci/layers"},
+	"oci/layers":       {"oci"},
 	"sandbox/harden":   {"sandbox"}, // its generator does
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
-	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"compile":          {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
+	"fetch":            {"oci/layers", "runner/codecache"},
+	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
 
 	"cmd/containerd-shim-wasm-v1": {"shim"},
+	"cmd/wasm-fetch":              {"fetch"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
-	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache"},
+	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache", "compile"},
 }
 
 // room returns the room of a package of this module: "" if it is in none, and

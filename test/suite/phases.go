@@ -104,10 +104,10 @@ func (s *suite) unit(ctx context.Context) error {
 // root, so that they cannot be linked dynamically as the race detector wants.
 var withStaticBinary = []string{"./sandbox"}
 
-// withPrograms are the packages whose tests need the built programs: the shim's
-// protocol by itself, then behind real daemons, then by containerd's own tests,
-// then a service as users have.
-var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite", "./test/orders"}
+// withPrograms are the packages whose tests need the built programs: the compile
+// process, the shim's protocol by itself, then behind real daemons, then by
+// containerd's own tests, then a service as users have.
+var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")

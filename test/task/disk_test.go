@@ -220,20 +220,20 @@ func TestAFullDiskOfTheCodeCache(t *testing.T) {
 			t.Errorf("%d pages: %v", free, err)
 		}
 		cache.empty()
-		for _, name := range names(t, root) {
+		for _, name := range inCache(t, root) {
 			if strings.HasPrefix(name, ".") {
 				t.Errorf("%d pages: left in the cache: %s", free, name)
 			}
 		}
-		if len(names(t, root)) > 0 {
+		if len(inCache(t, root)) > 0 {
 			break // there was room
 		}
 	}
 	if err := s.life("a"); err != nil {
 		t.Error(err)
 	}
-	if len(names(t, root)) != 1 {
-		t.Errorf("with room again the cache holds %v", names(t, root))
+	if len(inCache(t, root)) != 1 {
+		t.Errorf("with room again the cache holds %v", inCache(t, root))
 	}
 	// An entry that is there serves from a read-only cache, and a module that is
 	// not is compiled by its runner.
@@ -266,4 +266,10 @@ func TestAServerWhoseBundleIsDeletedBeforeItServesEnds(t *testing.T) {
 		t.Errorf("its socket is left: %v", err)
 	}
 	d.assertNothingLeft()
+}
+
+// inCache lists a cache but for the file that its users lock.
+func inCache(t *testing.T, root string) []string {
+	t.Helper()
+	return slices.DeleteFunc(names(t, root), func(name string) bool { return name == ".locks" })
 }

@@ -1,4 +1,4 @@
-package shim
+package compile
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
@@ -26,14 +26,14 @@ const (
 	compileGrace = 10
 )
 
-// compileSandbox is the sandbox of a compile process: no network, no privileges,
+// sandbox is the sandbox of a compile process: no network, no privileges,
 // nobody's user, and a file system that holds the one directory which it writes,
 // dir on the host. root is an empty directory on the host.
-func compileSandbox(root, dir string, limits control.CompileLimits) (*sandbox.Config, error) {
+func (c *Compiler) sandbox(root, dir string) (*sandbox.Config, error) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		return nil, err
 	}
-	seconds := uint64(math.Ceil(limits.Time.Seconds()))
+	seconds := uint64(math.Ceil(c.Limits.Time.Seconds()))
 	spec := &specs.Spec{
 		Root: &specs.Root{Path: root, Readonly: true},
 		Process: &specs.Process{
@@ -57,19 +57,21 @@ func compileSandbox(root, dir string, limits control.CompileLimits) (*sandbox.Co
 			Seccomp: compileProfile(),
 		},
 	}
-	c, err := sandbox.FromSpec(spec, root, []string{runnerName, "compile"})
+	config, err := sandbox.FromSpec(spec, root, []string{launch.RunnerName, "compile"})
 	if err != nil {
 		return nil, fmt.Errorf("sandbox of the compile process: %w", err)
 	}
-	c.Devices, c.MaskedPaths, c.ReadonlyPaths = nil, nil, nil
+	config.Devices, config.MaskedPaths, config.ReadonlyPaths = nil, nil, nil
 	// A container may not have it, because of what its engine reserves. What the
 	// compiler reserves it also uses.
-	c.Rlimits = append(c.Rlimits, sandbox.Rlimit{
-		Name: "RLIMIT_DATA", Resource: unix.RLIMIT_DATA, Soft: uint64(limits.Memory), Hard: uint64(limits.Memory),
+	config.Rlimits = append(config.Rlimits, sandbox.Rlimit{
+		Name: "RLIMIT_DATA", Resource: unix.RLIMIT_DATA, Soft: uint64(c.Limits.Memory), Hard: uint64(c.Limits.Memory),
 	})
-	c.Env = []string{"GOMAXPROCS=2"}
-	c.Landlock = []sandbox.Reach{{Path: compileDir, Write: true}}
-	return c, nil
+	config.Env = []string{"GOMAXPROCS=2"}
+	if c.Landlock {
+		config.Landlock = []sandbox.Reach{{Path: compileDir, Write: true}}
+	}
+	return config, nil
 }
 
 // compileProfile is what a program of Go needs to read its input, compute and
@@ -77,18 +79,10 @@ func compileSandbox(root, dir string, limits control.CompileLimits) (*sandbox.Co
 func compileProfile() *specs.LinuxSeccomp {
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno,
-		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: []string{
-			// To become the program.
-			"execveat", "prctl", "seccomp", "arch_prctl",
-			// The runtime.
-			"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "exit", "exit_group", "futex", "getpid",
-			"getrandom", "gettid", "gettimeofday", "madvise", "membarrier", "mincore", "mmap", "mprotect", "munmap",
-			"nanosleep", "prlimit64", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
-			"sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack", "tgkill", "uname",
-			"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "pipe2",
+		Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow, Names: append(sandbox.RuntimeCalls(),
 			// Files.
-			"close", "close_range", "fcntl", "fstat", "fsync", "getdents64", "lseek", "pread64", "read", "write",
+			"close", "close_range", "fstat", "fsync", "getdents64", "lseek", "pread64",
 			"fchmod", "mkdirat", "newfstatat", "openat", "openat2", "readlinkat", "renameat", "renameat2", "statx", "unlinkat",
-		}}},
+		)}},
 	}
 }
