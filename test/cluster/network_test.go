@@ -153,6 +153,6 @@ spec:
   - {name: native, image: BUSYBOX, args: [sleep, "1000"]}
 `)
 	s.ready("p")
-	contains(t, s.does("exec", "p", "-c", "guest", "--", "ps"), "/web pause", "sleep 1000", "/web.wasm")
-	contains(t, s.does("exec", "p", "-c", "native", "--", "/bin/busybox", "ps"), "/web pause", "/web.wasm")
+	contains(t, s.does("exec", "p", "-c", "guest", "--", "ps"), " pause\n", "sleep 1000", "/web.wasm")
+	contains(t, s.does("exec", "p", "-c", "native", "--", "/bin/busybox", "ps"), " pause\n", "/web.wasm")
 }
