@@ -52,8 +52,8 @@ type event struct {
 	Elapsed                                   float64
 }
 
-// progressPrefix begins the lines by which a package tells how far it is before
-// and between its tests.
+// progressPrefix begins the lines by which a package tells how far it is, and what
+// it has measured.
 const progressPrefix = "cluster: "
 
 // read tallies the output of `go test -json`.
@@ -84,7 +84,7 @@ func (t *tally) read(r io.Reader) error {
 				parents[e.Package+"."+e.Test[:i]] = true
 			}
 		case "output", "build-output":
-			if e.Test == "" && strings.HasPrefix(e.Output, progressPrefix) {
+			if strings.HasPrefix(e.Output, progressPrefix) {
 				fmt.Fprint(t.progress, e.Output)
 			}
 			if outputs[name] == nil {
