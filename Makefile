@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Ve
 SHIM_TAGS := no_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: build demo orders test unit fuzz gostd e2e client-suite e2e-vm faults compile-storm churn lint bench clean help
+.PHONY: build demo orders test unit fuzz gostd e2e e2e-kubelet scale client-suite e2e-vm faults compile-storm churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
@@ -23,8 +23,8 @@ orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-languag
 	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
 	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
-test: build ## run every test: lint, unit, fuzz targets and end to end
-	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e
+test: build ## run every test: lint, unit, fuzz targets, end to end and on Kubernetes
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e kubelet
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
@@ -51,6 +51,12 @@ compile-storm: build ## compile hostile modules; STORM=30m, COMPILE_STORM_SEED=N
 
 churn: build ## run 5,000 containers and more; E2E_CHURN=N and E2E_DAEMONS select
 	E2E_CHURN=$${E2E_CHURN:-5000} E2E_DAEMONS=$${E2E_DAEMONS:-2.4} E2E_RUN='^TestMany|^TestFifty' go run ./test/suite -bin $(BIN) e2e
+
+e2e-kubelet: build ## run the promises to a cluster's users on a real Kubernetes of one node; E2E_RUN=REGEXP selects
+	go run ./test/suite -bin $(BIN) kubelet
+
+scale: build ## run CLUSTER_PODS (200) Wasm Pods on one kubelet, and as many of runc beside them
+	CLUSTER_PODS=$${CLUSTER_PODS:-200} E2E_RUN='^TestManyPods' go run ./test/suite -bin $(BIN) kubelet
 
 e2e-vm: build ## run the tests of limits in a virtual machine with cgroup v2 alone
 	go run ./test/suite -bin $(BIN) vm

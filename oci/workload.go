@@ -33,6 +33,9 @@ type Workload struct {
 	// Signals asks for a stream from which the guest reads the names of the
 	// signals that would end it, one a line, in place of being ended.
 	Signals bool `json:"signals,omitempty"`
+	// TerminationLog is a file in the container that gets the reason of a trap,
+	// as standard error does; empty is none.
+	TerminationLog string `json:"terminationLog,omitempty"`
 	// MemoryLimit caps the guest's linear memory, in bytes, and MaxFiles its open
 	// descriptors; 0 leaves either to the runner.
 	MemoryLimit uint64 `json:"memoryLimit,omitempty"`

@@ -28,6 +28,8 @@ type coreProgram struct {
 	host     *wasi.Host
 	memory   *linearMemory
 	stderr   *os.File
+	// termination gets the beginning of what stderr gets of a trap; may be nil.
+	termination *os.File
 	// initialize tells that the reactor's entry point comes before entry.
 	initialize bool
 }
@@ -49,7 +51,7 @@ func loadCore(ctx context.Context, binary []byte, info *binaryInfo, w *oci.Workl
 	if err != nil {
 		return nil, err
 	}
-	p := &coreProgram{module: w.Module, entry: entry, host: host, stderr: o.stderr}
+	p := &coreProgram{module: w.Module, entry: entry, host: host, stderr: o.stderr, termination: o.termination}
 	defer func() {
 		if err != nil {
 			p.close(ctx)
@@ -163,9 +165,13 @@ func (p *coreProgram) run(ctx context.Context) uint32 {
 	if exit, ok := errors.AsType[*sys.ExitError](err); ok {
 		return exit.ExitCode()
 	}
+	t := newTrap(p.module, err).String()
 	if p.stderr != nil {
 		// In one write, so that lines of several writers stay whole.
-		_, _ = io.WriteString(p.stderr, newTrap(p.module, err).String())
+		_, _ = io.WriteString(p.stderr, t)
+	}
+	if p.termination != nil {
+		_, _ = io.WriteString(p.termination, firstLines(t, maxTermination))
 	}
 	return ExitTrap
 }

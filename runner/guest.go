@@ -104,6 +104,11 @@ func loadInherited(ctx context.Context, withCache bool, socket *os.File) (_ prog
 	o := options{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, limit: func(held uint64) (func(), error) {
 		return limitOwnCompilation(w.Limits, held, w.Module, socket)
 	}}
+	if w.TerminationLog != "" {
+		// Now, because a confined runner cannot. A container's user that may not
+		// write there has stderr.
+		o.termination, _ = os.OpenFile(w.TerminationLog, os.O_WRONLY|os.O_APPEND, 0)
+	}
 	if withCache {
 		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true
 	}

@@ -28,6 +28,8 @@ type options struct {
 	// stdin, stdout and stderr are the guest's, and a trap is printed on stderr;
 	// nil reads as empty and discards.
 	stdin, stdout, stderr *os.File
+	// termination gets what stderr gets of a trap; nil is none.
+	termination *os.File
 	// cache is a directory for compiled code; empty compiles in memory.
 	cache string
 	// cacheReadOnly tells that nothing can be written there, so that it is of

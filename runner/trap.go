@@ -57,6 +57,17 @@ func newTrap(module string, err error) *trap {
 	return t
 }
 
+// maxTermination is what kubelet reads of a termination message, from its end.
+const maxTermination = 4096
+
+// firstLines cuts a text behind the last line that fits in n bytes.
+func firstLines(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:strings.LastIndexByte(s[:n], '\n')+1]
+}
+
 // maxFrame bounds one line of a stack: C++ and Rust names are long.
 const maxFrame = 512
 

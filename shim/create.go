@@ -121,6 +121,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, classify(err)
 	}
 	config.Env = runnerEnv()
+	target.Workload.TerminationLog = terminationLog(spec)
 	config.Landlock = c.reach(target)
 	target.Workload.Limits = c.options.compile
 	for _, warning := range config.Warnings {

@@ -16,6 +16,9 @@ func (c *container) reach(target *oci.Target) []sandbox.Reach {
 		return nil
 	}
 	reach := []sandbox.Reach{{Path: "/etc/hosts"}, {Path: "/etc/resolv.conf"}} // the resolver's
+	if log := target.Workload.TerminationLog; log != "" {
+		reach = append(reach, sandbox.Reach{Path: log, Write: true})
+	}
 	for _, p := range target.Workload.Preopens {
 		// The few requests that a runner makes of a device are a matter of its
 		// own filter.

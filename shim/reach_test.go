@@ -8,14 +8,15 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
 
-func TestAGuestReachesItsPreopensAndTheResolversFiles(t *testing.T) {
+func TestAGuestReachesItsPreopensAndTheRunnersFiles(t *testing.T) {
 	guest := &oci.Target{Kind: oci.Wasm, Workload: &oci.Workload{Preopens: []oci.Preopen{
 		{Host: "/data", Guest: "/data"}, {Host: "/static", Guest: "/", ReadOnly: true},
 	}}}
+	guest.Workload.TerminationLog = "/dev/termination-log"
 	command := &oci.Target{Kind: oci.Native, Workload: &oci.Workload{}}
 	confined := &container{options: &Options{Landlock: true}}
 	want := []sandbox.Reach{
-		{Path: "/etc/hosts"}, {Path: "/etc/resolv.conf"},
+		{Path: "/etc/hosts"}, {Path: "/etc/resolv.conf"}, {Path: "/dev/termination-log", Write: true},
 		{Path: "/data", Write: true, Control: true}, {Path: "/static", Control: true},
 	}
 	if got := confined.reach(guest); !reflect.DeepEqual(got, want) {

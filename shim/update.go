@@ -3,6 +3,7 @@ package shim
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
@@ -20,6 +21,10 @@ func (c *container) update(any *anypb.Any) error {
 	var res specs.LinuxResources
 	if err := json.Unmarshal(any.GetValue(), &res); err != nil {
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("resources of type %q are not LinuxResources of the OCI runtime specification: %v", any.GetTypeUrl(), err))
+	}
+	// A resize by kubelet repeats everything that Create was given.
+	if c.linux != nil && c.linux.Resources != nil && reflect.DeepEqual(res.Devices, c.linux.Resources.Devices) {
+		res.Devices = nil
 	}
 	p := c.init
 	p.mu.Lock()

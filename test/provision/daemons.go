@@ -37,7 +37,7 @@ func (s *Store) Containerd(ctx context.Context, version string) (string, error) 
 		return "", err
 	}
 	full = strings.TrimSpace(full)
-	return s.goTools(ctx, "containerd", full, module,
+	return s.goTools(ctx, "containerd", full, module, nil,
 		"-tags", "no_btrfs,no_zfs,no_devmapper",
 		"-ldflags", fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full))
 }
@@ -48,7 +48,7 @@ func (s *Store) PodNetwork(ctx context.Context) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("cni")
 	}
-	return s.goTools(ctx, "cni", "", "test/daemons/cni", "-ldflags", "-s -w")
+	return s.goTools(ctx, "cni", "", "test/daemons/cni", nil, "-ldflags", "-s -w")
 }
 
 // Runc returns the directory with Debian's runc, for the native containers.
@@ -73,13 +73,13 @@ func (s *Store) Busybox(ctx context.Context) (string, error) {
 
 // Registry returns the path of the registry program of test/daemons/registry.
 func (s *Store) Registry(ctx context.Context) (string, error) {
-	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", "-trimpath", "-ldflags", "-s -w")
+	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", nil, "-trimpath", "-ldflags", "-s -w")
 	return filepath.Join(dir, "registry"), err
 }
 
 // Staticcheck returns the path of the linter of test/tools.
 func (s *Store) Staticcheck(ctx context.Context) (string, error) {
-	dir, err := s.goTools(ctx, "tools", "", "test/tools", "-trimpath")
+	dir, err := s.goTools(ctx, "tools", "", "test/tools", nil, "-trimpath")
 	return filepath.Join(dir, "staticcheck"), err
 }
 
@@ -102,9 +102,9 @@ func debianEntry(pkg, version string) string {
 }
 
 // goTools builds the tools that the go.mod of a module in this checkout
-// declares.
-func (s *Store) goTools(ctx context.Context, name, version, module string, flags ...string) (string, error) {
-	compiler, err := command{args: []string{"go", "env", "GOVERSION", "CGO_ENABLED"}}.run(ctx)
+// declares, with env added to the compiler's environment.
+func (s *Store) goTools(ctx context.Context, name, version, module string, env []string, flags ...string) (string, error) {
+	compiler, err := command{env: env, args: []string{"go", "env", "GOVERSION", "CGO_ENABLED"}}.run(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -116,12 +116,28 @@ func (s *Store) goTools(ctx context.Context, name, version, module string, flags
 	parts := []string{name, strings.TrimPrefix(version, "v"), runtime.GOARCH, key}
 	entry := strings.ReplaceAll(strings.Join(parts, "-"), "--", "-")
 	return s.entry(ctx, entry, func(ctx context.Context, dir string) error {
-		args := append([]string{"go", "build", "-o", dir + "/"}, flags...)
-		build := command{
-			dir:  filepath.Join(s.Checkout, module),
-			args: append(args, "tool"),
+		out, err := s.inModule(module, "go", "list", "-f", "{{.ImportPath}}", "tool").run(ctx)
+		if err != nil {
+			return err
 		}
-		_, err := build.run(ctx)
-		return err
+		// One after the other, so that a long build says where it is.
+		tools := strings.Fields(out)
+		for i, tool := range tools {
+			if len(tools) > 3 {
+				s.logf("%s: %d of %d: %s", name, i+1, len(tools), tool)
+			}
+			args := append([]string{"go", "build", "-o", dir + "/"}, flags...)
+			build := s.inModule(module, append(args, tool)...)
+			build.env = env
+			if _, err := build.run(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// inModule is a command that runs in the directory of a module of this checkout.
+func (s *Store) inModule(module string, args ...string) command {
+	return command{dir: filepath.Join(s.Checkout, module), args: args}
 }

@@ -26,8 +26,8 @@ type guestSource struct {
 // Guest returns the path of a compiled guest. Its name is that of its source:
 // hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
 // probe-rust, applets, blocks, mio-rust, reactor, server, sockets, stream,
-// wasmedge-socket-0-4, wasmedge-socket-0-5, or the base name of a .wat file in
-// test/guests.
+// wasmedge-socket-0-4, wasmedge-socket-0-5, web, or the base name of a .wat file
+// in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -79,6 +79,7 @@ func (s *Store) guestSources() map[string]guestSource {
 		"probe-rust": rustSource("test/guests/probe-rust"),
 		"sockets":    cSource("test/guests/sockets.c", "-O2"),
 		"stream":     cSource("test/guests/stream.c", "-O2", "-s"),
+		"web":        cSource("test/guests/web.c", "-O2", "-s"),
 		"applets":    cSource("test/guests/applets.c", "-O2", "-s"),
 		"reactor":    cSource("test/guests/reactor.c", "-O2", "-mexec-model=reactor"),
 		"mio-rust":   registryRustSource("test/guests/mio-rust"),

@@ -52,6 +52,10 @@ type event struct {
 	Elapsed                                   float64
 }
 
+// progressPrefix begins the lines by which a package tells how far it is, and what
+// it has measured.
+const progressPrefix = "cluster: "
+
 // read tallies the output of `go test -json`.
 func (t *tally) read(r io.Reader) error {
 	outputs := map[string]*strings.Builder{} // by package and test
@@ -80,6 +84,9 @@ func (t *tally) read(r io.Reader) error {
 				parents[e.Package+"."+e.Test[:i]] = true
 			}
 		case "output", "build-output":
+			if strings.HasPrefix(e.Output, progressPrefix) {
+				fmt.Fprint(t.progress, e.Output)
+			}
 			if outputs[name] == nil {
 				outputs[name] = &strings.Builder{}
 			}

@@ -151,8 +151,10 @@ func TestCompilingIsInsideTheLimitsOfTheContainer(t *testing.T) {
 
 func TestUpdateIsInTheKernelsFiles(t *testing.T) {
 	d := newDaemon(t)
+	devices := []specs.LinuxDeviceCgroup{{Access: "rwm"}, {Allow: true, Type: "c", Major: ptr[int64](1), Minor: ptr[int64](3), Access: "rwm"}}
 	d.bundle("a", work(32), func(s *specs.Spec) {
 		memoryLimit(128 << 20)(s)
+		s.Linux.Resources.Devices = devices
 		s.Linux.Resources.CPU = &specs.LinuxCPU{Quota: ptr[int64](50_000), Period: ptr[uint64](100_000), Shares: ptr[uint64](1024)}
 		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](100)}
 	})
@@ -184,6 +186,17 @@ func TestUpdateIsInTheKernelsFiles(t *testing.T) {
 			res:       specs.LinuxResources{Memory: memory(16<<20, true)},
 			whyFailed: "linux.resources.memory.limit",
 			memory:    "100663296", quota: "-1", pids: "max",
+		},
+		{
+			name:   "with the devices of before, as kubelet resizes",
+			res:    specs.LinuxResources{Memory: memory(112<<20, false), Devices: devices},
+			memory: "117440512", quota: "-1", pids: "max",
+		},
+		{
+			name:      "with other devices",
+			res:       specs.LinuxResources{Memory: memory(96<<20, false), Devices: devices[:1]},
+			whyFailed: "linux.resources.devices",
+			memory:    "117440512", quota: "-1", pids: "max",
 		},
 	} {
 		t.Run(step.name, func(t *testing.T) {

@@ -41,6 +41,8 @@ func run(ctx context.Context, wanted []string) error {
 			path, err = store.Native(ctx, program)
 		case w == "runc":
 			path, err = store.Runc(ctx)
+		case w == "kubernetes":
+			path, err = store.Kubernetes(ctx)
 		case w == "busybox":
 			path, err = store.Busybox(ctx)
 		case w == "staticcheck":
@@ -50,7 +52,7 @@ func run(ctx context.Context, wanted []string) error {
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, python, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, kubernetes, python, guests or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {
