@@ -17,7 +17,7 @@ var layoutTests = []struct {
 	versions     []string
 }{
 	{"plain", "plain", []string{"1.6", "1.7", "2.2", "2.4"}},
-	{"plain-without-runc", "plain", []string{"1.6", "1.7"}},
+	{"plain-without-runc", "plain", []string{"1.7"}},
 	{"plain-without-a-file-1", "plain", []string{"1.7"}},
 	{"plain-without-a-file-2", "plain", []string{"2.2", "2.4"}},
 	{"plain-with-imports", "plain", []string{"2.2", "2.4"}},

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -75,7 +76,20 @@ type machine struct {
 // version at the layout's place, and starts it.
 func newMachine(t *testing.T, layout, version, files string) *machine {
 	t.Helper()
-	m := &machine{t: t, root: t.TempDir(), version: version}
+	// A short path, because a socket's has at most 107 bytes. What is in it goes by
+	// unmounting, never by removing: a part of it is this machine's own /usr.
+	root, err := os.MkdirTemp("", "node-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, root: root, version: version}
+	m.must(unix.Mount("tmpfs", root, "tmpfs", 0, "mode=0755"))
+	t.Cleanup(func() {
+		m.stop()
+		if err := errors.Join(unix.Unmount(root, unix.MNT_DETACH), os.Remove(root)); err != nil {
+			t.Error(err)
+		}
+	})
 	m.layout, _ = node.LayoutOf(layout)
 	switch layout {
 	case "k3s", "rke2":
@@ -90,13 +104,13 @@ func newMachine(t *testing.T, layout, version, files string) *machine {
 	}
 	for _, dir := range []string{"proc", "sys", "dev", "usr"} {
 		m.must(unix.Mount("/"+dir, m.path(dir), "", unix.MS_BIND|unix.MS_REC, ""))
-		t.Cleanup(func() { _ = unix.Unmount(m.path(dir), unix.MNT_DETACH) })
 	}
 	for _, link := range []string{"bin", "sbin", "lib", "lib64"} {
 		if _, err := os.Stat("/usr/" + link); err == nil {
 			m.must(os.Symlink("usr/"+link, m.path(link)))
 		}
 	}
+	m.must(os.Symlink("../run", m.path("var/run")))
 	if files != "" {
 		m.must(os.CopyFS(m.root, os.DirFS(files)))
 	}
@@ -141,8 +155,11 @@ func (m *machine) start(ctx context.Context) error {
 	if m.render != nil {
 		m.render(m)
 	}
-	cmd := exec.Command(m.layout.Containerd[0], "--config", m.layout.Config, "--address", m.layout.Socket,
-		"--root", "/var/lib/containerd", "--state", "/run/containerd-state")
+	args := []string{"--address", m.layout.Socket, "--root", "/var/lib/containerd", "--state", "/run/containerd-state"}
+	if m.layout.Name != "plain" {
+		args = append(args, "--config", m.layout.Config)
+	}
+	cmd := exec.Command(m.layout.Containerd[0], args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: m.root, Pdeathsig: syscall.SIGKILL}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &m.log, &m.log
 	if err := cmd.Start(); err != nil {
@@ -151,10 +168,8 @@ func (m *machine) start(ctx context.Context) error {
 	exited := make(chan struct{})
 	m.daemon, m.exited = cmd, exited
 	go func() { _ = cmd.Wait(); close(exited) }()
-	m.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	for {
 		conn, err := net.Dial("unix", m.path(m.layout.Socket))
 		if err == nil {
@@ -164,7 +179,7 @@ func (m *machine) start(ctx context.Context) error {
 		case <-exited:
 			return fmt.Errorf("containerd ended by itself:\n%s", m.log.String())
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("containerd does not answer: %w", err)
 		case <-time.After(20 * time.Millisecond): // containerd signals readiness to systemd only
 		}
 	}
@@ -242,4 +257,19 @@ func differ(before, after map[string]string) string {
 		}
 	}
 	return b.String()
+}
+
+// runAsShim starts a process with the shim's name for its program, which ends when the
+// returned function is called.
+func (m *machine) runAsShim() (end func()) {
+	m.t.Helper()
+	cmd := exec.Command("/bin/cat")
+	cmd.Args[0] = "/opt/containerd-shim-wasm/current/containerd-shim-wasm-v1"
+	stdin, err := cmd.StdinPipe()
+	m.must(err)
+	m.must(cmd.Start())
+	return func() {
+		stdin.Close()
+		m.must(cmd.Wait())
+	}
 }
