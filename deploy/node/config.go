@@ -216,7 +216,7 @@ func (s *session) begin() (*transaction, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(p, 0o755); err != nil {
-		return nil, readOnly(err)
+		return nil, cannotWrite(s.State, err)
 	}
 	return begin(s.host, s.journals(), s.Step), nil
 }

@@ -20,10 +20,8 @@ const (
 // edit is one way to add the runtime.
 type edit struct {
 	kind string
-	// path is the file that changes, old its text and new what it becomes. There is
-	// no file before if created.
+	// path is the file that changes, old its text and new what it becomes.
 	path, old, new string
-	created        bool
 	// backup gets the old text, unless it is "".
 	backup string
 	// effect is what containerd's file would be, for it to judge: the text of
@@ -35,9 +33,11 @@ const (
 	marker      = "containerd-shim-wasm"
 	dropInName  = marker + ".toml"
 	dropInNote  = "# Written by wasm-node-installer, which removes it again. Changes are lost.\n"
+	dirNote     = "# Its directory was made for it.\n"
 	blockBegin  = "# BEGIN " + marker + ": written by wasm-node-installer, which removes it again. Changes are lost.\n"
 	blockEnd    = "# END " + marker + "\n"
 	rewriteNote = "# Rewritten by wasm-node-installer, which keeps the old text in "
+	versionKey  = "version = "
 	backupEnd   = ".before-" + marker
 	// baseTemplate is what K3s and RKE2 make of a template that says no more.
 	baseTemplate = "{{ template \"base\" . }}\n"
@@ -55,13 +55,14 @@ func withBlock(text, tables string) string {
 }
 
 // withoutBlock undoes withBlock, but for a line's end that was missing; found says
-// whether there was a block.
+// whether there was a block. A block that is a whole file has its version, which what
+// others have added to the file needs.
 func withoutBlock(path, text string) (rest string, found bool, _ error) {
 	before, after, ok := strings.Cut(text, blockBegin)
 	if !ok {
 		return text, false, nil
 	}
-	_, after, ok = strings.Cut(after, blockEnd)
+	inside, after, ok := strings.Cut(after, blockEnd)
 	if !ok || strings.Contains(after, blockBegin) {
 		return "", false, fmt.Errorf("%s has a line %q without its line %q; remove what the installer wrote there by hand",
 			path, strings.TrimSpace(blockBegin), strings.TrimSpace(blockEnd))
@@ -69,7 +70,11 @@ func withoutBlock(path, text string) (rest string, found bool, _ error) {
 	if strings.HasSuffix(before, "\n\n") || before == "\n" {
 		before = before[:len(before)-1]
 	}
-	return before + after, true, nil
+	if rest = before + after; strings.HasPrefix(inside, versionKey) && strings.TrimSpace(rest) != "" {
+		first, _, _ := strings.Cut(inside, "\n")
+		rest = first + "\n" + rest
+	}
+	return rest, true, nil
 }
 
 // dropInDir returns the directory of the first pattern by which a configuration

@@ -61,14 +61,14 @@ func (h host) replace(path string, c *content) error {
 		return err
 	}
 	if c == nil {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if err := removeFile(p); err != nil {
+			return cannotWrite(path, err)
 		}
 		return syncDir(filepath.Dir(p))
 	}
 	tmp := p + temporary
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return readOnly(err)
+	if err := removeFile(tmp); err != nil {
+		return cannotWrite(path, err)
 	}
 	if c.Link != "" {
 		err = os.Symlink(c.Link, tmp)
@@ -80,9 +80,18 @@ func (h host) replace(path string, c *content) error {
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
-		return readOnly(err)
+		return cannotWrite(path, err)
 	}
 	return syncDir(filepath.Dir(p))
+}
+
+// removeFile removes a file or an empty directory unless nothing is there, which a
+// read-only file system would refuse as well.
+func removeFile(p string) error {
+	if _, err := os.Lstat(p); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return os.Remove(p)
 }
 
 func writeSynced(path string, c *content) error {
@@ -94,10 +103,11 @@ func writeSynced(path string, c *content) error {
 	return errors.Join(err, f.Chown(c.UID, c.GID), f.Chmod(c.Mode), f.Sync(), f.Close())
 }
 
-// readOnly says what can be done about a file system that takes no changes.
-func readOnly(err error) error {
+// cannotWrite says what can be done about a file system that takes no changes, by the
+// host's name of what was to change.
+func cannotWrite(path string, err error) error {
 	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%w; choose writable places with --prefix and --state, or edit the node's image", err)
+		return fmt.Errorf("%s cannot change: %w; choose writable places with --prefix and --state, or build the shim into the node's image", path, syscall.EROFS)
 	}
 	return err
 }
@@ -116,13 +126,22 @@ func syncDir(dir string) error {
 // removeTemporary removes what a killed replace has left.
 func (h host) removeTemporary(path string) error {
 	p, err := h.target(path)
-	if err == nil {
-		err = os.Remove(p + temporary)
+	if err != nil {
+		return err
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
+	return removeFile(p + temporary)
+}
+
+// makeDir makes a directory unless it is there.
+func (h host) makeDir(path string) error {
+	p, err := h.resolve(path)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := os.Mkdir(p, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return cannotWrite(path, err)
+	}
+	return nil
 }
 
 // removeEmpty removes a directory unless something is in it.
@@ -137,17 +156,19 @@ func (h host) removeEmpty(path string) error {
 			_ = os.Remove(l)
 		}
 	}
-	err = os.Remove(p)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
+	if err := removeFile(p); !errors.Is(err, syscall.ENOTEMPTY) {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (h host) removeTree(path string) error {
 	p, err := h.entry(path)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Lstat(p); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
 	}
 	return os.RemoveAll(p)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/log"
 )
@@ -141,8 +142,11 @@ func (s *session) unedit(t *transaction, e edit) error {
 	} else if err := t.write(e.path, e.new); err != nil {
 		return err
 	}
-	if e.kind == rewrite {
+	switch {
+	case e.kind == rewrite:
 		return t.remove(backup(e.path))
+	case strings.HasPrefix(e.old, dropInNote+dirNote):
+		return t.rmdir(filepath.Dir(e.path))
 	}
 	return nil
 }

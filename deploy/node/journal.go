@@ -31,8 +31,9 @@ type content struct {
 }
 
 const (
-	changeDir     = "directory" // made, empty
-	changeTree    = "tree"      // made, with all that is in it
+	changeDir     = "directory"    // made, empty
+	changeNoDir   = "no directory" // removed, if it was empty
+	changeTree    = "tree"         // made, with all that is in it
 	changeFile    = "file"
 	changeRestart = "restart" // of containerd
 )
@@ -90,11 +91,15 @@ func (t *transaction) mkdir(path string) error {
 	if err := t.note(change{Kind: changeDir, Path: path}); err != nil {
 		return err
 	}
-	p, err := t.host.resolve(path)
-	if err != nil {
+	return t.host.makeDir(path)
+}
+
+// rmdir removes a directory unless something is in it.
+func (t *transaction) rmdir(path string) error {
+	if err := t.note(change{Kind: changeNoDir, Path: path}); err != nil {
 		return err
 	}
-	return os.Mkdir(p, 0o755)
+	return t.host.removeEmpty(path)
 }
 
 // write gives a file its new text, owner and mode kept.
@@ -168,6 +173,8 @@ func (t *transaction) undo(restart func() error, log func(string, ...any)) error
 			restarts = true
 		case c.Kind == changeDir:
 			err = t.host.removeEmpty(c.Path)
+		case c.Kind == changeNoDir:
+			err = t.host.makeDir(c.Path)
 		case c.Kind == changeTree:
 			err = t.host.removeTree(c.Path)
 		case c.Kind == changeFile:

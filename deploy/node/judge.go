@@ -75,14 +75,20 @@ func (s *session) judge(ctx context.Context, t *transaction, containerd string, 
 
 // temporary writes a file that the caller, or undo, removes.
 func (t *transaction) temporary(path, text string) (remove func() error, _ error) {
-	if err := t.mkdir(filepath.Dir(path)); err != nil {
-		return nil, readOnly(err)
+	err := t.mkdir(filepath.Dir(path))
+	if err == nil {
+		err = t.note(change{Kind: changeTree, Path: path})
 	}
-	if err := t.note(change{Kind: changeTree, Path: path}); err != nil {
-		return nil, err
+	if err == nil {
+		err = t.host.replace(path, &content{Text: []byte(text), Mode: 0o600})
 	}
-	if err := t.host.replace(path, &content{Text: []byte(text), Mode: 0o600}); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, notJudged{err}
 	}
 	return func() error { return t.host.removeTree(path) }, nil
 }
+
+// notJudged is an error that says nothing about the edit.
+type notJudged struct{ error }
+
+func (e notJudged) Unwrap() error { return e.error }

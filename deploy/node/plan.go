@@ -137,7 +137,8 @@ func (s *session) candidates(n *situation, live string, want, restated tree) (ed
 		return nil, err
 	}
 	tables += own
-	file := fmt.Sprintf("%sversion = %d\n\n%s", dropInNote, version, tables)
+	key := fmt.Sprintf("%s%d\n", versionKey, version)
+	file := key + "\n" + tables
 
 	if s.managedDropIns(live) {
 		merged, ok, err := s.host.readFile(s.layout.Merged)
@@ -151,35 +152,48 @@ func (s *session) candidates(n *situation, live string, want, restated tree) (ed
 		if err != nil {
 			return nil, err
 		}
-		e := edit{kind: dropIn, path: filepath.Join(s.layout.DropIns, dropInName), new: file, effect: withoutImport(live, s.layout.Merged), imported: effect}
+		e := s.dropInEdit(s.layout.DropIns, file)
+		e.effect, e.imported = withoutImport(live, s.layout.Merged), effect
 		return []edit{e}, nil
 	}
 	config, err := parseTOML(s.layout.Config, live)
 	if err != nil {
 		return nil, err
 	}
-	dir := dropInDir(s.layout.Config, config)
-	if dir == "" && live == "" {
-		dir = dropInDir(s.layout.Config, n.whole) // that of the defaults
-	}
-	if dir != "" {
-		edits = append(edits, edit{kind: dropIn, path: filepath.Join(dir, dropInName), new: file, effect: live, imported: file})
+	// A daemon without a file imports nothing, whatever its defaults say.
+	if dir := dropInDir(s.layout.Config, config); dir != "" {
+		e := s.dropInEdit(dir, file)
+		e.effect, e.imported = live, file
+		edits = append(edits, e)
 	}
 	if len(s.layout.Templates) > 0 {
 		e, err := s.templateEdit(version, live, tables)
 		return append(edits, e), err
 	}
-	text := live
-	if text == "" {
-		text = fmt.Sprintf("version = %d\n", version)
+	if live == "" {
+		tables = key + tables
 	}
-	edited := withBlock(text, tables)
+	edited := withBlock(live, tables)
 	edits = append(edits, edit{kind: block, path: s.layout.Config, old: live, new: edited, effect: edited})
+	if live == "" {
+		return edits, nil
+	}
 	note := rewriteNote + filepath.Base(backup(s.layout.Config)) + ".\n"
-	if edited, err = rewritten(s.layout.Config, text, s.Handler, want, note); err != nil {
+	if edited, err = rewritten(s.layout.Config, live, s.Handler, want, note); err != nil {
 		return nil, err
 	}
 	return append(edits, edit{kind: rewrite, path: s.layout.Config, old: live, new: edited, effect: edited, backup: backup(s.layout.Config)}), nil
+}
+
+// dropInEdit is a file of our own in a directory that may have to be made.
+func (s *session) dropInEdit(dir, text string) edit {
+	e := edit{kind: dropIn, path: filepath.Join(dir, dropInName), new: dropInNote}
+	old, _, _ := s.host.readFile(e.path)
+	if strings.HasPrefix(old, dropInNote+dirNote) || !s.host.exists(dir) {
+		e.new += dirNote
+	}
+	e.new += text
+	return e
 }
 
 // templateEdit adds the block to the template that the distribution uses, or makes
@@ -206,7 +220,7 @@ func (s *session) templateEdit(version int64, live, tables string) (edit, error)
 	if version < 3 {
 		e.path = s.layout.Templates[1]
 	}
-	e.new, e.created = withBlock(baseTemplate, tables), true
+	e.new = withBlock(baseTemplate, tables)
 	return e, nil
 }
 
@@ -284,6 +298,9 @@ func (s *session) choose(ctx context.Context, t *transaction, n *situation, want
 			after, err := s.judge(ctx, t, n.containerd, before, e, want)
 			if err == nil {
 				return e, nil
+			}
+			if _, ok := errors.AsType[notJudged](err); ok {
+				return edit{}, err
 			}
 			refusals = append(refusals, err)
 			if after != nil && e.kind == block {

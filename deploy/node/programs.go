@@ -93,7 +93,7 @@ func (s *session) place(t *transaction, p programs) (dir string, _ error) {
 		}
 	}
 	if err := t.mkdir(filepath.Dir(dir)); err != nil {
-		return "", readOnly(err)
+		return "", err
 	}
 	if err := t.note(change{Kind: changeTree, Path: dir}); err != nil {
 		return "", err
@@ -103,7 +103,7 @@ func (s *session) place(t *transaction, p programs) (dir string, _ error) {
 		return "", err
 	}
 	if err := os.Mkdir(to, 0o755); err != nil {
-		return "", readOnly(err)
+		return "", cannotWrite(dir, err)
 	}
 	for _, name := range programNames {
 		s.Step("program " + name)
@@ -141,7 +141,7 @@ func (s *session) try(ctx context.Context, dir string, table tree) error {
 // collect removes the versions that no Pod can still run from: those that lost
 // "current" before every running shim was started. What is in doubt stays.
 func (s *session) collect() error {
-	oldest, err := s.host.oldestShim(time.Now())
+	oldest, running, err := s.host.oldestOf(s.Prefix, time.Now())
 	if err != nil {
 		return nil // no view of the host's processes
 	}
@@ -155,7 +155,11 @@ func (s *session) collect() error {
 	}
 	for _, e := range entries {
 		fi, err := e.Info()
-		if err != nil || e.Name() == filepath.Base(s.currentDir()) || !fi.ModTime().Before(oldest.Add(-2*time.Second)) {
+		if err != nil || e.Name() == filepath.Base(s.currentDir()) {
+			continue
+		}
+		// Start times are rounded, and counted from a clock that is adjusted.
+		if running && !fi.ModTime().Before(oldest.Add(-2*time.Second)) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
@@ -175,41 +179,41 @@ func (s *session) retire(dir string) error {
 	return os.Chtimes(p, now, now)
 }
 
-// oldestShim returns when the oldest shim on the host was started, or now.
-func (h host) oldestShim(now time.Time) (time.Time, error) {
-	oldest := now
+// oldestOf returns when the oldest process on the host was started that was executed
+// from below the directory, if one runs.
+func (h host) oldestOf(dir string, now time.Time) (oldest time.Time, running bool, _ error) {
 	proc, err := h.resolve("/proc")
 	if err != nil {
-		return oldest, err
+		return oldest, running, err
 	}
 	var up float64
 	b, err := os.ReadFile(filepath.Join(proc, "uptime"))
 	if err != nil {
-		return oldest, err
+		return oldest, running, err
 	}
 	if _, err := fmt.Sscan(string(b), &up); err != nil {
-		return oldest, err
+		return oldest, running, err
 	}
 	boot := now.Add(-time.Duration(up * float64(time.Second)))
 	lines, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "cmdline"))
 	if err != nil {
-		return oldest, err
+		return oldest, running, err
 	}
 	for _, file := range lines {
 		b, err := os.ReadFile(file)
 		argv0, _, _ := strings.Cut(string(b), "\x00")
-		if err != nil || filepath.Base(argv0) != shimName {
+		if err != nil || !strings.HasPrefix(argv0, dir+"/") {
 			continue // the process has ended, or is another's
 		}
 		started, err := startTime(filepath.Join(filepath.Dir(file), "stat"))
 		if err != nil {
 			continue
 		}
-		if t := boot.Add(started); t.Before(oldest) {
-			oldest = t
+		if t := boot.Add(started); !running || t.Before(oldest) {
+			oldest, running = t, true
 		}
 	}
-	return oldest, nil
+	return oldest, running, nil
 }
 
 // startTime is the 22nd field of proc(5)'s stat, whose unit is 1/100 s on every

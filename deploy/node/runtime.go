@@ -24,7 +24,7 @@ func runtimeTable(runtimes tree, shim string, options tree) tree {
 	o := tree{}
 	runc := lookup(runtimes, "runc", "options")
 	for _, key := range []string{"SystemdCgroup", "BinaryName", "Root", "NoPivotRoot", "NoNewKeyring"} {
-		if v, ok := runc[key]; ok && !reflect.ValueOf(v).IsZero() {
+		if v, ok := runc[key]; ok && !isZero(v) {
 			o[key] = v
 		}
 	}
@@ -111,12 +111,9 @@ func withoutZeros(v any) any {
 	}
 	c := tree{}
 	for k, v := range t {
-		v = withoutZeros(v)
-		list, isList := v.([]any)
-		if isEmpty(v) || isList && len(list) == 0 || reflect.ValueOf(v).IsZero() {
-			continue
+		if v = withoutZeros(v); !isZero(v) {
+			c[k] = v
 		}
-		c[k] = v
 	}
 	return c
 }

@@ -125,8 +125,9 @@ func difference(at string, a, b any) string {
 		va, oka := ta[k]
 		vb, okb := tb[k]
 		name := strings.TrimPrefix(at+"."+k, ".")
-		// An empty table is the same as none: versions differ in what they print.
-		if !oka && isEmpty(vb) || !okb && isEmpty(va) {
+		// What is empty is the same as nothing, in tables that containerd passes on
+		// as they are: others it prints whole.
+		if !oka && isZero(vb) || !okb && isZero(va) {
 			continue
 		}
 		if !oka || !okb {
@@ -142,6 +143,12 @@ func difference(at string, a, b any) string {
 func isEmpty(v any) bool {
 	t, ok := v.(tree)
 	return ok && len(t) == 0
+}
+
+// isZero says whether a value is an empty one of its type.
+func isZero(v any) bool {
+	list, isList := v.([]any)
+	return isEmpty(v) || isList && len(list) == 0 || reflect.ValueOf(v).IsZero()
 }
 
 func sortedKeys[V any](m map[string]V) []string {

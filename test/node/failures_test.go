@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,9 +37,13 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 		{"unknown layout", func(_ *machine, c *node.Config) { c.Layout = "k9s" }, []string{"k9s", "microk8s"}},
 		{"no containerd", func(m *machine, _ *node.Config) { m.must(os.Remove(m.path(m.layout.Containerd[0]))) }, []string{"containerd is not at", "--containerd"}},
 		{"no TOML", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = \n") }, []string{plainConfig, "not valid TOML"}},
-		{"no configuration", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = 2\n[plugins]\nx = 1\n[grpc]\naddress = 3\n") }, []string{"containerd does not accept"}},
+		{"no configuration", func(m *machine, _ *node.Config) {
+			m.write(plainConfig, "version = 2\n[plugins]\nx = 1\n[grpc]\naddress = 3\n")
+		}, []string{"containerd does not accept"}},
 		{"unknown version", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = 9\n") }, []string{"version"}},
-		{"no CRI", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = 2\ndisabled_plugins = [\"cri\", \"io.containerd.grpc.v1.cri\"]\n") }, []string{plainConfig, "disabled_plugins"}},
+		{"no CRI", func(m *machine, _ *node.Config) {
+			m.write(plainConfig, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
+		}, []string{plainConfig, "disabled_plugins"}},
 		{"another's runtime", func(m *machine, _ *node.Config) {
 			m.write(plainConfig, m.read(plainConfig)+"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasm]\nruntime_type = \"io.containerd.wasmtime.v1\"\n")
 		}, []string{"already has a runtime", "io.containerd.wasmtime.v1", "--handler"}},
@@ -53,7 +58,7 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 			m.must(os.Chmod(m.path("/home"), 0o777))
 		}, []string{"/home", "0777"}},
 		{"read-only prefix", func(m *machine, _ *node.Config) {
-			m.must(unix.Mount("tmpfs", m.path("/opt/nri"), "tmpfs", 0, ""))
+			m.must(unix.Mount("tmpfs", m.path("/opt/nri"), "tmpfs", 0, "mode=0755"))
 			m.must(unix.Mount("", m.path("/opt/nri"), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 		}, []string{"read-only file system", "--prefix"}},
 		{"read-only configuration", func(m *machine, _ *node.Config) {
@@ -79,9 +84,8 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 			}
 		}, []string{"unit failed"}},
 		{"daemon with another configuration", func(m *machine, c *node.Config) {
-			m.must(os.Rename(m.path(plainConfig), m.path("/etc/containerd/other.toml")))
-			m.layout.Config = "/etc/containerd/other.toml"
-			c.Patience = 1e9
+			c.ConfigFile, c.Patience = "/etc/containerd/other.toml", time.Second
+			m.write(c.ConfigFile, m.read(plainConfig))
 		}, []string{"containerd has no handler \"wasm\""}},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
