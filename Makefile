@@ -6,10 +6,14 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build demo orders test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
+.PHONY: build image demo orders test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+
+IMAGE ?= localhost/wasm-node-installer:dev
+image: build ## build the node installer's image as bin/wasm-node-installer.tar; IMAGE=NAME, PUSH=1 pushes it
+	go run -ldflags "$(LDFLAGS)" ./deploy/image -bin $(BIN) -tag $(IMAGE) $(if $(PUSH),-push)
 
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)

@@ -43,7 +43,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			{Name: "recover", Usage: "undo what a killed installer has left; every other command does so first", Action: recoverNode},
 			{Name: "agent", Usage: "install, label the node, and keep both so: for a DaemonSet", Action: agent, Flags: []cli.Flag{
 				&cli.StringFlag{Name: "node-name", Usage: "this node's `NAME` in the cluster", EnvVars: []string{"NODE_NAME"}, Required: true},
+				readyFile,
 			}},
+			{Name: "ready", Usage: "say whether the agent has done its work: for a readiness probe", Action: ready, Flags: []cli.Flag{readyFile}},
 			{Name: "uninstall-all", Usage: "have the agents of all nodes of the cluster uninstall", Action: uninstallAll, Flags: []cli.Flag{
 				force,
 				&cli.DurationFlag{Name: "patience", Usage: "how long to wait for the nodes", Value: 5 * time.Minute},
@@ -73,6 +75,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 var force = &cli.BoolFlag{Name: "force", Usage: "even while Pods of the handler run"}
+
+var readyFile = &cli.StringFlag{Name: "ready-file", Usage: "`FILE` of the agent's own that says that all is well", Value: "/run/agent/ready"}
 
 func nodeFlags() []cli.Flag {
 	return []cli.Flag{
@@ -183,7 +187,12 @@ func agent(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return node.Agent(c.Context, cfg, cluster, c.String("node-name"))
+	return node.Agent(c.Context, cfg, cluster, c.String("node-name"), c.String("ready-file"))
+}
+
+func ready(c *cli.Context) error {
+	_, err := os.Stat(c.String("ready-file"))
+	return err
 }
 
 func uninstallAll(c *cli.Context) error {

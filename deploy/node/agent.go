@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/containerd/log"
@@ -33,8 +36,12 @@ const (
 
 // Agent installs the shim on the node called name, labels it, and keeps both so
 // until ctx ends or the cluster asks it to uninstall. It returns an error when the
-// installation fails or is broken later: the next start repairs it.
-func Agent(ctx context.Context, c Config, cluster *Cluster, name string) error {
+// installation fails or is broken later: the next start repairs it. The file called
+// ready, of this process and not the host, is there while all is well.
+func Agent(ctx context.Context, c Config, cluster *Cluster, name, ready string) error {
+	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if _, err := cluster.node(ctx, name); err != nil {
 		return err
 	}
@@ -51,6 +58,8 @@ func Agent(ctx context.Context, c Config, cluster *Cluster, name string) error {
 	for {
 		if gone, err = tend(ctx, c, cluster, name, gone); err != nil {
 			log.G(ctx).WithError(err).Warn("the Node object is not as it should be")
+		} else if err := os.WriteFile(ready, nil, 0o600); err != nil {
+			return err
 		}
 		if !gone && time.Since(verified) >= verifyEvery {
 			if _, err := Verify(ctx, c); err != nil {

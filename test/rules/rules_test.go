@@ -80,8 +80,12 @@ var rooms = map[string][]string{
 	"runner":           {"oci", "wasi", "runner/codecache", "sandbox/harden"},
 	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache"},
 
+	"deploy/image": nil,
+	"deploy/node":  nil, // it installs files and knows nothing of them
+
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
+	"cmd/wasm-node-installer":     {"deploy/node"},
 	"cmd/wasmctl":                 {"image", "oci", "runner", "runner/codecache"},
 }
 

@@ -104,8 +104,8 @@ var withStaticBinary = []string{"./sandbox"}
 
 // withPrograms are the packages whose tests need the built programs: the shim's
 // protocol by itself, then behind real daemons, then by containerd's own tests,
-// then a service as users have.
-var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite", "./test/orders"}
+// then a service as users have, then its installation.
+var withPrograms = []string{"./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
