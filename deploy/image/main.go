@@ -9,6 +9,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"debug/elf"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -118,21 +119,28 @@ func newLayer(bin string) (_ v1.Layer, arch string, _ error) {
 			return nil, "", fmt.Errorf("%s is for %s, the other programs for %s; build them together", path, a, arch)
 		}
 		arch = a
-		hdr := &tar.Header{Typeflag: tar.TypeReg, Name: program, Mode: 0o755, Size: int64(len(text)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
-		if err := w.WriteHeader(hdr); err != nil {
-			return nil, "", err
-		}
-		if _, err := w.Write(text); err != nil {
+		if err := addFile(w, program, text); err != nil {
 			return nil, "", err
 		}
 	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(addFile(w, helloName, hello()), w.Close()); err != nil {
 		return nil, "", err
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
 	}, tarball.WithMediaType(types.OCILayer))
 	return layer, arch, err
+}
+
+func addFile(w *tar.Writer, name string, text []byte) error {
+	err := w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(text)), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
 }
 
 // architecture is that of a static program, in Go's words. A dynamic one would not

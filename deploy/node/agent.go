@@ -117,12 +117,13 @@ func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience ti
 		request = requestForced
 	}
 	waiting := map[string]bool{}
+	defer func() { withdraw(context.WithoutCancel(ctx), cluster, waiting) }()
 	for _, n := range nodes {
 		name := n.Metadata.Name
+		waiting[name] = true
 		if err := cluster.mark(ctx, name, nil, map[string]any{uninstallRequest: request, uninstallRefusal: nil}); err != nil {
 			return err
 		}
-		waiting[name] = true
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -145,17 +146,20 @@ func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience ti
 		case <-time.After(time.Second):
 		}
 	}
-	if len(waiting) == 0 {
-		return nil
-	}
-	left := context.WithoutCancel(ctx)
-	for name := range waiting {
-		if err := cluster.mark(left, name, nil, map[string]any{uninstallRequest: nil, uninstallRefusal: nil}); err != nil {
-			log.G(ctx).WithError(err).Warnf("node %s still has the request to uninstall", name)
-		}
-	}
 	if refusal != nil {
 		return refusal
 	}
+	if len(waiting) == 0 {
+		return nil
+	}
 	return fmt.Errorf("nodes %v did not answer in %v; see the logs of their installer Pods", sortedKeys(waiting), patience)
+}
+
+// withdraw takes requests back that were not served.
+func withdraw(ctx context.Context, cluster *Cluster, nodes map[string]bool) {
+	for name := range nodes {
+		if err := cluster.mark(ctx, name, nil, map[string]any{uninstallRequest: nil, uninstallRefusal: nil}); err != nil {
+			log.G(ctx).WithError(err).Warnf("node %s still has the request to uninstall", name)
+		}
+	}
 }

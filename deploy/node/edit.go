@@ -63,7 +63,7 @@ func withoutBlock(path, text string) (rest string, found bool, _ error) {
 		return text, false, nil
 	}
 	inside, after, ok := strings.Cut(after, blockEnd)
-	if !ok || strings.Contains(after, blockBegin) {
+	if !ok || strings.Contains(inside+after, blockBegin) {
 		return "", false, fmt.Errorf("%s has a line %q without its line %q; remove what the installer wrote there by hand",
 			path, strings.TrimSpace(blockBegin), strings.TrimSpace(blockEnd))
 	}
