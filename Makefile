@@ -6,7 +6,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: build image demo orders test unit fuzz gostd e2e client-suite e2e-vm faults churn lint bench clean help
+.PHONY: build image demo orders test unit fuzz chart gostd e2e client-suite e2e-vm faults churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
@@ -22,7 +22,7 @@ orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-languag
 	go run ./test/cmd/orders -bin $(BIN) $(ORDERS)
 
 test: build ## run every test: lint, unit, fuzz targets and end to end
-	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
@@ -33,6 +33,9 @@ PARALLEL ?= 0
 JOBS     ?= 1
 fuzz: ## run the fuzz targets; FUZZTIME=30m, TARGETS=REGEXP, PARALLEL=N processes each, JOBS=N at a time
 	go run ./test/suite -fuzztime $(FUZZTIME) -targets "$(TARGETS)" -parallel $(PARALLEL) -jobs $(JOBS) fuzz
+
+chart: ## lint and render the Helm chart
+	go run ./test/suite chart
 
 gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
 	go run ./test/suite -bin $(BIN) gostd

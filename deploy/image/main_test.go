@@ -90,3 +90,14 @@ func TestImageOfUnfitProgramsIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestHelloOfTheImageRuns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), helloName)
+	if err := os.WriteFile(file, hello(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "run", "../../cmd/wasmctl", "run", file).CombinedOutput()
+	if err != nil || string(out) != "WebAssembly runs on this node\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

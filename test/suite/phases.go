@@ -152,6 +152,11 @@ func (s *suite) endToEnd(ctx context.Context) error {
 	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
 }
 
+// chart runs the tests of the Helm chart, which are a module of their own.
+func (s *suite) chart(ctx context.Context) error {
+	return s.goTestIn(ctx, filepath.Join(s.store.Checkout, "test/helm"), []string{"go", "test", "-json", "-trimpath", "./..."}, nil, s.tally)
+}
+
 // clientSuite runs all of containerd's client suite, with runc beside the shim,
 // and prints the comparison.
 func (s *suite) clientSuite(ctx context.Context) error {

@@ -41,10 +41,12 @@ func run(ctx context.Context, wanted []string) error {
 			path, err = store.Busybox(ctx)
 		case w == "staticcheck":
 			path, err = store.Staticcheck(ctx)
+		case w == "helm":
+			path, err = store.Helm(ctx)
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, runc, busybox, guests, helm or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {
