@@ -184,7 +184,11 @@ func (s *session) recover(ctx context.Context) error {
 
 func (s *session) undo(ctx context.Context, t *transaction) error {
 	err := t.undo(func() error {
-		if err := s.restart(ctx); err != nil {
+		restart, err := s.restarter(ctx)
+		if err == nil {
+			err = restart(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		return s.await(ctx, func(runtimeState) error { return nil })

@@ -101,6 +101,10 @@ func (s *session) change(ctx context.Context, t *transaction, p programs, n *sit
 	if configured {
 		return s.await(ctx, s.serves(want))
 	}
+	restart, err := s.restarter(ctx)
+	if err != nil {
+		return err
+	}
 	e, err := s.choose(ctx, t, n, want)
 	if err != nil {
 		return err
@@ -125,7 +129,7 @@ func (s *session) change(ctx context.Context, t *transaction, p programs, n *sit
 	if err := t.note(change{Kind: changeRestart, Path: s.layout.Socket}); err != nil {
 		return err
 	}
-	if err := s.restart(ctx); err != nil {
+	if err := restart(ctx); err != nil {
 		return err
 	}
 	return s.await(ctx, s.serves(want))

@@ -16,32 +16,43 @@ import (
 // whose AppArmor policy a container would have to satisfy.
 const systemdSocket = "/run/systemd/private"
 
-// restart restarts containerd in the layout's way and returns when that is done; the
-// daemon may not be ready yet. Running containers go on.
-func (s *session) restart(ctx context.Context) error {
+// restarter returns what restarts containerd in the layout's way and returns when that
+// is done; the daemon may not be ready yet. Running containers go on. It fails when
+// nothing can, before anything has changed that would need it.
+func (s *session) restarter(ctx context.Context) (func(context.Context) error, error) {
 	switch {
 	case s.Restart != nil:
-		return s.Restart(ctx)
+		return s.Restart, nil
 	case s.RestartCommand != "":
-		_, err := s.host.run(ctx, nil, "/bin/sh", "-c", s.RestartCommand)
-		return err
+		return func(ctx context.Context) error {
+			_, err := s.host.run(ctx, nil, "/bin/sh", "-c", s.RestartCommand)
+			return err
+		}, nil
 	}
 	live, _, err := s.host.readFile(s.layout.Config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if s.managedDropIns(live) {
-		log.G(ctx).Infof("%s restarts containerd by itself", s.layout.Name)
-		return nil
+		return func(context.Context) error {
+			log.G(ctx).Infof("%s restarts containerd by itself", s.layout.Name)
+			return nil
+		}, nil
 	}
-	return s.host.restartUnit(ctx, s.layout.Units)
+	conn, unit, err := s.host.findUnit(ctx, s.layout.Units)
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	return func(ctx context.Context) error { return s.host.restartUnit(ctx, unit) }, nil
 }
 
-// restartUnit restarts the one of the units that runs.
-func (h host) restartUnit(ctx context.Context, units []string) error {
+// findUnit returns a connection to systemd, which the caller closes, and the one of
+// the units that runs.
+func (h host) findUnit(ctx context.Context, units []string) (_ *systemd.Conn, unit string, _ error) {
 	path, err := h.resolve(systemdSocket)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
 		c, err := dbus.Dial("unix:path="+dbus.EscapeBusAddressValue(path), dbus.WithContext(ctx))
@@ -55,32 +66,41 @@ func (h host) restartUnit(ctx context.Context, units []string) error {
 		return c, nil
 	})
 	if err != nil {
-		return fmt.Errorf("ask systemd to restart %s: %w; on a node without systemd, say how with --restart-command", strings.Join(units, " or "), err)
+		return nil, "", fmt.Errorf("ask systemd to restart %s: %w; on a node without systemd, say how with --restart-command", strings.Join(units, " or "), err)
 	}
-	defer conn.Close()
 	states, err := conn.ListUnitsByNamesContext(ctx, units)
 	if err != nil {
-		return fmt.Errorf("ask systemd for %s: %w", strings.Join(units, " and "), err)
+		conn.Close()
+		return nil, "", fmt.Errorf("ask systemd for %s: %w", strings.Join(units, " and "), err)
 	}
 	for _, u := range states {
-		if u.LoadState != "loaded" || u.ActiveState == "inactive" {
-			continue
-		}
-		// One that failed too often would not be started again.
-		_ = conn.ResetFailedUnitContext(ctx, u.Name)
-		done := make(chan string, 1)
-		if _, err := conn.RestartUnitContext(ctx, u.Name, "replace", done); err != nil {
-			return fmt.Errorf("restart %s: %w", u.Name, err)
-		}
-		select {
-		case result := <-done:
-			if result != "done" {
-				return fmt.Errorf("restart %s: systemd says %q; see `journalctl -u %[1]s`", u.Name, result)
-			}
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("restart %s: %w", u.Name, ctx.Err())
+		if u.LoadState == "loaded" && u.ActiveState != "inactive" {
+			return conn, u.Name, nil
 		}
 	}
-	return fmt.Errorf("systemd runs none of %s; name containerd's service with --unit", strings.Join(units, ", "))
+	conn.Close()
+	return nil, "", fmt.Errorf("systemd runs none of %s; name containerd's service with --unit", strings.Join(units, ", "))
+}
+
+func (h host) restartUnit(ctx context.Context, unit string) error {
+	conn, _, err := h.findUnit(ctx, []string{unit})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// One that failed too often would not be started again.
+	_ = conn.ResetFailedUnitContext(ctx, unit)
+	done := make(chan string, 1)
+	if _, err := conn.RestartUnitContext(ctx, unit, "replace", done); err != nil {
+		return fmt.Errorf("restart %s: %w", unit, err)
+	}
+	select {
+	case result := <-done:
+		if result != "done" {
+			return fmt.Errorf("restart %s: systemd says %q; see `journalctl -u %[1]s`", unit, result)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("restart %s: %w", unit, ctx.Err())
+	}
 }

@@ -78,6 +78,10 @@ func (s *session) uninstall(ctx context.Context, force bool) (r Result, _ error)
 }
 
 func (s *session) takeBack(ctx context.Context, t *transaction, ours []edit) error {
+	restart, err := s.restarter(ctx)
+	if err != nil {
+		return err
+	}
 	for _, e := range ours {
 		if err := s.unedit(t, e); err != nil {
 			return fmt.Errorf("remove the runtime from %s: %w", e.path, err)
@@ -87,7 +91,7 @@ func (s *session) takeBack(ctx context.Context, t *transaction, ours []edit) err
 	if err := t.note(change{Kind: changeRestart, Path: s.layout.Socket}); err != nil {
 		return err
 	}
-	if err := s.restart(ctx); err != nil {
+	if err := restart(ctx); err != nil {
 		return err
 	}
 	return s.await(ctx, func(state runtimeState) error {
