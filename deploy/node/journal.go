@@ -45,7 +45,6 @@ type transaction struct {
 	journal string // the host's path
 	changes []change
 	step    func(string)
-	made    []string // directories that the journal itself needed
 }
 
 // begin starts a transaction whose journal lies in the directory.

@@ -117,7 +117,7 @@ func (s *session) refuseWhileUsed(ctx context.Context, ours []edit) error {
 		if len(pods) > most {
 			list += fmt.Sprintf(" and %d more", len(pods)-most)
 		}
-		return fmt.Errorf("Pods of handler %q run on this node: %s; drain the node or delete them first, or use --force", s.Handler, list)
+		return fmt.Errorf("handler %q runs Pods on this node: %s; drain the node or delete them first, or use --force", s.Handler, list)
 	}
 	return nil
 }

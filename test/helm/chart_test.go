@@ -123,9 +123,9 @@ func TestChartRenders(t *testing.T) {
 
 // kinds are Kubernetes' types of all that the chart may make.
 var kinds = map[string]any{
-	"node.k8s.io/v1 RuntimeClass":                     nodev1.RuntimeClass{},
-	"v1 ServiceAccount":                               corev1.ServiceAccount{},
-	"v1 Pod":                                          corev1.Pod{},
+	"node.k8s.io/v1 RuntimeClass": nodev1.RuntimeClass{},
+	"v1 ServiceAccount":           corev1.ServiceAccount{},
+	"v1 Pod":                      corev1.Pod{},
 	"rbac.authorization.k8s.io/v1 ClusterRole":        rbacv1.ClusterRole{},
 	"rbac.authorization.k8s.io/v1 ClusterRoleBinding": rbacv1.ClusterRoleBinding{},
 	"apps/v1 DaemonSet":                               appsv1.DaemonSet{},
