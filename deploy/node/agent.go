@@ -14,8 +14,8 @@ import (
 // What the agents on the nodes and the hook that uninstalls say to each other on the
 // Node objects.
 const (
-	// ReadyLabel is "true" on a node whose containerd has the handler; RuntimeClasses
-	// select by it.
+	// ReadyLabel is "true" on a node whose containerd has the handler, which
+	// RuntimeClasses select by, and "false" on one whose agent has not come so far.
 	ReadyLabel = runtimeType + "/ready"
 	// uninstallRequest asks a node's agent to uninstall; its value is "drained" or
 	// "forced".
@@ -42,19 +42,34 @@ func Agent(ctx context.Context, c Config, cluster *Cluster, name, ready string) 
 	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if _, err := cluster.node(ctx, name); err != nil {
-		return err
-	}
-	r, err := Install(ctx, c)
+	n, err := cluster.node(ctx, name)
 	if err != nil {
-		// A node whose installation is broken gets no Pods.
-		if markErr := cluster.mark(ctx, name, map[string]any{ReadyLabel: nil}, nil); markErr != nil {
-			err = fmt.Errorf("%w; and its label stays: %w", err, markErr)
-		}
 		return err
 	}
-	log.G(ctx).WithField("changed", r.Changed).Infof("node %s has %s by %s", name, r.Version, r.Path)
-	gone, verified := false, time.Now()
+	if n.Metadata.Labels[ReadyLabel] == "" {
+		if err := cluster.mark(ctx, name, map[string]any{ReadyLabel: "false"}, nil); err != nil {
+			return err
+		}
+	}
+	gone := n.Metadata.Annotations[uninstallRequest] != ""
+	if gone {
+		// What is asked comes before what was begun.
+		if gone, err = tend(ctx, c, cluster, name, false); err != nil {
+			return err
+		}
+	}
+	if !gone {
+		r, err := Install(ctx, c)
+		if err != nil {
+			// A node whose installation is broken gets no Pods.
+			if markErr := cluster.mark(context.WithoutCancel(ctx), name, map[string]any{ReadyLabel: "false"}, nil); markErr != nil {
+				err = fmt.Errorf("%w; and its label stays: %w", err, markErr)
+			}
+			return err
+		}
+		log.G(ctx).WithField("changed", r.Changed).Infof("node %s has %s by %s", name, r.Version, r.Path)
+	}
+	verified := time.Now()
 	for {
 		if gone, err = tend(ctx, c, cluster, name, gone); err != nil {
 			log.G(ctx).WithError(err).Warn("the Node object is not as it should be")
@@ -88,15 +103,16 @@ func tend(ctx context.Context, c Config, cluster *Cluster, name string, gone boo
 		return gone, cluster.mark(ctx, name, map[string]any{ReadyLabel: nil}, map[string]any{uninstallRequest: nil, uninstallRefusal: nil})
 	case request != "" && n.Metadata.Annotations[uninstallRefusal] == "":
 		// Without the label no further Pod comes while those that run are counted.
-		if err := cluster.mark(ctx, name, map[string]any{ReadyLabel: nil}, nil); err != nil {
+		was := n.Metadata.Labels[ReadyLabel]
+		if err := cluster.mark(ctx, name, map[string]any{ReadyLabel: "false"}, nil); err != nil {
 			return gone, err
 		}
 		if _, err := Uninstall(ctx, c, request == requestForced); err != nil {
 			log.G(ctx).WithError(err).Error("the shim stays")
-			return gone, cluster.mark(ctx, name, map[string]any{ReadyLabel: "true"}, map[string]any{uninstallRefusal: err.Error()})
+			return gone, cluster.mark(ctx, name, map[string]any{ReadyLabel: was}, map[string]any{uninstallRefusal: err.Error()})
 		}
 		log.G(ctx).Infof("node %s does not have the shim any more", name)
-		return true, cluster.mark(ctx, name, nil, map[string]any{uninstallRequest: nil, uninstallRefusal: nil})
+		return true, cluster.mark(ctx, name, map[string]any{ReadyLabel: nil}, map[string]any{uninstallRequest: nil, uninstallRefusal: nil})
 	case request == "" && !gone && n.Metadata.Labels[ReadyLabel] != "true":
 		return gone, cluster.mark(ctx, name, map[string]any{ReadyLabel: "true"}, nil)
 	}
@@ -108,7 +124,7 @@ func tend(ctx context.Context, c Config, cluster *Cluster, name string, gone boo
 // names the nodes with their reasons. A node that does not answer within the
 // patience is an error, too.
 func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience time.Duration) error {
-	nodes, err := cluster.nodes(ctx, ReadyLabel+"=true")
+	nodes, err := cluster.nodes(ctx, ReadyLabel)
 	if err != nil {
 		return err
 	}

@@ -32,12 +32,12 @@ func (a *nodesAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := a.nodes[name]
 	switch {
 	case !one:
-		key, value, _ := strings.Cut(r.URL.Query().Get("labelSelector"), "=")
+		key := r.URL.Query().Get("labelSelector")
 		var list struct {
 			Items []*apiNode `json:"items"`
 		}
 		for _, n := range a.nodes {
-			if n.Metadata.Labels[key] == value {
+			if _, ok := n.Metadata.Labels[key]; ok {
 				list.Items = append(list.Items, n)
 			}
 		}

@@ -24,8 +24,14 @@ func (s *session) restarter(ctx context.Context) (func(context.Context) error, e
 	case s.Restart != nil:
 		return s.Restart, nil
 	case s.RestartCommand != "":
+		argv := []string{"/bin/sh", "-c", s.RestartCommand}
+		if s.host.root != "/" {
+			// In a Pod, which has to be one in the host's pid namespace: what the
+			// command starts must not stay in the Pod's other namespaces.
+			argv = []string{"/bin/sh", "-c", `exec nsenter -t 1 -m -u -i -n -p -- /bin/sh -c "$0"`, s.RestartCommand}
+		}
 		return func(ctx context.Context) error {
-			_, err := s.host.run(ctx, nil, "/bin/sh", "-c", s.RestartCommand)
+			_, err := s.host.run(ctx, nil, argv...)
 			return err
 		}, nil
 	}
