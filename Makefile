@@ -10,11 +10,15 @@ LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Ve
 SHIM_TAGS := no_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: build demo orders test unit fuzz gostd e2e e2e-kubelet scale client-suite e2e-vm faults compile-storm churn lint bench clean help
+.PHONY: build image demo orders test unit fuzz gostd chart e2e e2e-kubelet scale client-suite e2e-vm faults compile-storm churn lint bench clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ $(filter-out %/containerd-shim-wasm-v1/,$(wildcard ./cmd/*/))
+
+IMAGE ?= localhost/wasm-node-installer:dev
+image: build ## build the node installer's image as bin/wasm-node-installer.tar; IMAGE=NAME, PUSH=1 pushes it
+	go run -ldflags "$(LDFLAGS)" ./deploy/image -bin $(BIN) -tag $(IMAGE) $(if $(PUSH),-push)
 
 demo: build ## run a Wasm image on a private containerd and clean up
 	go run ./test/demo -bin $(BIN)
@@ -23,8 +27,8 @@ orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-languag
 	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
 	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
-test: build ## run every test: lint, unit, fuzz targets, end to end and on Kubernetes
-	go run ./test/suite -bin $(BIN) lint unit fuzz gostd e2e kubelet
+test: build ## run every test: lint, unit, fuzz targets, the chart, end to end and on Kubernetes
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e kubelet
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
@@ -35,6 +39,9 @@ PARALLEL ?= 0
 JOBS     ?= 1
 fuzz: ## run the fuzz targets; FUZZTIME=30m, TARGETS=REGEXP, PARALLEL=N processes each, JOBS=N at a time
 	go run ./test/suite -fuzztime $(FUZZTIME) -targets "$(TARGETS)" -parallel $(PARALLEL) -jobs $(JOBS) fuzz
+
+chart: ## lint and render the Helm chart
+	go run ./test/suite chart
 
 gostd: build ## run Go's own tests of its standard library as guests; GOSTD_FULL=1 runs the long ones too
 	go run ./test/suite -bin $(BIN) gostd

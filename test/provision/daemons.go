@@ -83,6 +83,11 @@ func (s *Store) Staticcheck(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "staticcheck"), err
 }
 
+// Helm returns the directory with helm's command.
+func (s *Store) Helm(ctx context.Context) (string, error) {
+	return s.goTools(ctx, "helm", "", "test/helm", nil, "-trimpath", "-ldflags", "-s -w")
+}
+
 // debianBinaries returns the directory sub of a Debian package's files.
 func (s *Store) debianBinaries(ctx context.Context, pkg, sub string) (string, error) {
 	version, err := s.candidate(ctx, pkg)

@@ -140,3 +140,7 @@ func withMissingDependencies(ctx context.Context, packages ...string) ([]string,
 	sort.Strings(all)
 	return all, nil
 }
+
+// Systemd makes sure that systemd is there and what the tests need to run one in
+// namespaces. As a package it starts nothing on a machine that runs without it.
+func (s *Store) Systemd(ctx context.Context) error { return s.install(ctx, "systemd", "util-linux") }

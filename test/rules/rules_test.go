@@ -92,9 +92,13 @@ var rooms = map[string][]string{
 	"fetch":            {"oci/layers", "runner/codecache"},
 	"shim":             {"oci", "sandbox", "sandbox/cgroup", "runner/codecache", "compile"},
 
+	"deploy/image": nil,
+	"deploy/node":  nil, // it installs files and knows nothing of them
+
 	"cmd/containerd-shim-wasm-v1": {"shim"},
 	"cmd/wasm-fetch":              {"fetch"},
 	"cmd/wasm-runner":             {"runner", "sandbox"},
+	"cmd/wasm-node-installer":     {"deploy/node"},
 	"cmd/wasmctl":                 {"image", "oci", "oci/layers", "runner", "runner/codecache", "compile"},
 }
 

@@ -106,8 +106,8 @@ var withStaticBinary = []string{"./sandbox"}
 
 // withPrograms are the packages whose tests need the built programs: the compile
 // process, the shim's protocol by itself, then behind real daemons, then by
-// containerd's own tests, then a service as users have.
-var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders"}
+// containerd's own tests, then a service as users have, then its installation.
+var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
@@ -152,6 +152,11 @@ func (s *suite) endToEnd(ctx context.Context) error {
 		args = append(args, "-run", pattern)
 	}
 	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+}
+
+// chart runs the tests of the Helm chart, which are a module of their own.
+func (s *suite) chart(ctx context.Context) error {
+	return s.goTestIn(ctx, filepath.Join(s.store.Checkout, "test/helm"), []string{"go", "test", "-json", "-trimpath", "./..."}, nil, s.tally)
 }
 
 // clientSuite runs all of containerd's client suite, with runc beside the shim,

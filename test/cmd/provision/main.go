@@ -49,10 +49,12 @@ func run(ctx context.Context, wanted []string) error {
 			path, err = store.Staticcheck(ctx)
 		case w == "python":
 			path, err = store.Python(ctx)
+		case w == "helm":
+			path, err = store.Helm(ctx)
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, kubernetes, python, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, helm, kubernetes, python, guests or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {
