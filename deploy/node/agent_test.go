@@ -46,11 +46,11 @@ func (a *nodesAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"message":"nodes \"`+name+`\" not found"}`, http.StatusNotFound)
 	case r.Method == http.MethodPatch && r.Header.Get("Content-Type") == "application/merge-patch+json":
 		var patch struct {
-			Metadata struct{ Labels, Annotations map[string]*string }
+			Metadata map[string]json.RawMessage `json:"metadata"`
 		}
 		_ = json.NewDecoder(r.Body).Decode(&patch)
-		merge(n.Metadata.Labels, patch.Metadata.Labels)
-		merge(n.Metadata.Annotations, patch.Metadata.Annotations)
+		merge(&n.Metadata.Labels, patch.Metadata["labels"])
+		merge(&n.Metadata.Annotations, patch.Metadata["annotations"])
 		if a.seen != nil {
 			defer a.seen(name)
 		}
@@ -62,12 +62,21 @@ func (a *nodesAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Unlock()
 }
 
-func merge(into map[string]string, patch map[string]*string) {
-	for k, v := range patch {
+// merge is RFC 7396 for a map of strings.
+func merge(into *map[string]string, patch json.RawMessage) {
+	if patch == nil {
+		return
+	}
+	var changes map[string]*string
+	_ = json.Unmarshal(patch, &changes)
+	if changes == nil {
+		*into = map[string]string{}
+	}
+	for k, v := range changes {
 		if v == nil {
-			delete(into, k)
+			delete(*into, k)
 		} else {
-			into[k] = *v
+			(*into)[k] = *v
 		}
 	}
 }
@@ -105,6 +114,9 @@ func TestLabelsOfANode(t *testing.T) {
 	n, err := c.node(ctx, "one")
 	if err != nil || len(n.Metadata.Labels) != 1 || n.Metadata.Labels["x"] != "y" || n.Metadata.Annotations["a"] != "b" {
 		t.Errorf("%+v, %v", n, err)
+	}
+	if err := c.mark(ctx, "one", nil, map[string]any{"a": nil}); err != nil || a.nodes["one"].Metadata.Labels["x"] != "y" {
+		t.Errorf("after a change of annotations alone: %v, %+v", err, a.nodes["one"].Metadata)
 	}
 	if gone, err := tend(ctx, Config{}, c, "one", false); gone || err != nil || a.nodes["one"].Metadata.Labels[ReadyLabel] != "true" {
 		t.Errorf("a lost label: %v, %v, %v", gone, err, a.nodes["one"].Metadata.Labels)

@@ -74,9 +74,17 @@ func (c *Cluster) nodes(ctx context.Context, selector string) ([]apiNode, error)
 	return list.Items, err
 }
 
-// mark sets labels and annotations of a Node, and removes those that are nil.
+// mark sets labels and annotations of a Node, and removes those that are nil. All
+// others stay.
 func (c *Cluster) mark(ctx context.Context, name string, labels, annotations map[string]any) error {
-	patch := map[string]any{"metadata": map[string]any{"labels": labels, "annotations": annotations}}
+	// A merge patch whose map is null would remove every label (RFC 7396).
+	metadata := map[string]any{}
+	for key, m := range map[string]map[string]any{"labels": labels, "annotations": annotations} {
+		if len(m) > 0 {
+			metadata[key] = m
+		}
+	}
+	patch := map[string]any{"metadata": metadata}
 	return c.call(ctx, http.MethodPatch, "/api/v1/nodes/"+url.PathEscape(name), patch, nil)
 }
 
