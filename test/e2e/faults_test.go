@@ -233,4 +233,21 @@ func (h *host) assertNothingLeft(t *testing.T, before []string) {
 	}
 }
 
+// removeHiddenBundles removes what a daemon leaves that is killed while it deletes
+// a bundle: it has renamed it to a hidden name, at which no daemon looks again.
+func (h *host) removeHiddenBundles(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"state", "root"} {
+		hidden, err := filepath.Glob(filepath.Join(h.Dir, dir, "io.containerd.runtime.v2.task", h.Namespace, ".*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bundle := range hidden {
+			if err := os.RemoveAll(bundle); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 func moment(f float64) string { return fmt.Sprintf("at %.0f%%", 100*f) }

@@ -66,19 +66,7 @@ func TestFaultContainerdRestartsUnderLoad(t *testing.T) {
 		close(stop)
 		wg.Wait()
 		t.Logf("%d containers during %d restarts", done.Load(), restarts)
-		// A daemon that is killed while it deletes a bundle leaves it under a hidden
-		// name, at which no daemon ever looks again.
-		for _, dir := range []string{"state", "root"} {
-			hidden, err := filepath.Glob(filepath.Join(h.Dir, dir, "io.containerd.runtime.v2.task", h.Namespace, ".*"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, bundle := range hidden {
-				if err := os.RemoveAll(bundle); err != nil {
-					t.Error(err)
-				}
-			}
-		}
+		h.removeHiddenBundles(t)
 		if len(errs) > 0 {
 			t.Error(errors.Join(errs...))
 		}

@@ -167,6 +167,9 @@ func TestFaultEveryVictimAtEveryStep(t *testing.T) {
 						// Nobody may have got the call that containerd died in.
 						lost := s.ending && v.daemon
 						p.end(t, s, v.shim || v.guest || s.ended || s.ending && !lost, codes)
+						if v.daemon {
+							h.removeHiddenBundles(t)
+						}
 					})
 					if s.call == nil {
 						break
