@@ -206,7 +206,7 @@ func (k checker) module(ctx context.Context, r checked, f *os.File, export strin
 	r.Description, err = runner.Describe(binary, r.Module, export)
 	if err == nil && !k.fast {
 		if _, err = f.Seek(0, io.SeekStart); err == nil {
-			err = compile(ctx, f, r.Module)
+			err = tryCompile(ctx, f, r.Module)
 		}
 	}
 	if err != nil {

@@ -3,17 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/wasmshim/containerd-shim-wasm/compile"
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
 	"github.com/wasmshim/containerd-shim-wasm/runner"
 )
 
@@ -22,7 +22,7 @@ import (
 const compileProcess = "wasmctl-compile"
 
 // compileLimits are those of the runtime, unless its options say otherwise.
-var compileLimits = control.CompileLimits{Time: 2 * time.Minute, Memory: 2 << 30}
+var compileLimits = compile.DefaultLimits()
 
 // compileMain is that process.
 func compileMain() int {
@@ -34,16 +34,17 @@ func compileMain() int {
 	return runner.Compile()
 }
 
-// compile compiles a module as the runtime does when it creates a container, in a
-// process of its own with the same limits, and throws the code away. The error is
-// a *control.Error with the runtime's sentence.
-func compile(ctx context.Context, module *os.File, name string) error {
+// tryCompile compiles a module as the runtime does when it creates a container, in
+// a process of its own with the same limits, and throws the code away. Package
+// compile would confine that process more, but needs root for it, which a check
+// does not. The error is a *control.Error with the runtime's sentence.
+func tryCompile(ctx context.Context, module *os.File, name string) error {
 	dir, err := os.MkdirTemp("", "wasmctl-compile-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	config, err := compileConfig(dir, name)
+	config, err := launch.Memfd("config", control.CompileConfig{Dir: dir, Module: name, Limits: compileLimits})
 	if err != nil {
 		return err
 	}
@@ -77,24 +78,6 @@ func compile(ctx context.Context, module *os.File, name string) error {
 		return control.Errorf(control.Internal, "the process that compiles %s ended without a word: %v; this is a defect of the compiler", name, ended)
 	}
 	return reported
-}
-
-// compileConfig returns what the process reads its configuration from.
-func compileConfig(dir, name string) (*os.File, error) {
-	b, err := json.Marshal(control.CompileConfig{Dir: dir, Module: name, Limits: compileLimits})
-	if err != nil {
-		return nil, err
-	}
-	fd, err := unix.MemfdCreate("config", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "config")
-	if _, err := f.WriteAt(b, 0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // limitedBuffer keeps the first bytes of what is written.
