@@ -103,8 +103,13 @@ func awaitWriter(in *os.File) error {
 		return err
 	}
 	return raw.Read(func(fd uintptr) bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		return n != 0 || err != nil && err != unix.EINTR
+		for {
+			// EINTR says nothing: neither that a writer has come nor that none has.
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			if err != unix.EINTR {
+				return n != 0
+			}
+		}
 	})
 }
 

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -179,6 +181,37 @@ func TestInputDoesNotEndBeforeItsWriterComes(t *testing.T) {
 	poll := []unix.PollFd{{Fd: int32(s.child[0].Fd()), Events: unix.POLLIN}}
 	if n, err := unix.Poll(poll, 20); n != 0 || err != nil {
 		t.Errorf("stdin is ready without a writer: %d, %v, %#x", n, err, poll[0].Revents)
+	}
+}
+
+// Go's scheduler sends signals to the threads of every Go program.
+func TestSignalsDoNotEndTheInputBeforeItsWriterComes(t *testing.T) {
+	f, err := openInputFifo(makeFifo(t, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	stop := make(chan struct{})
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Kill(os.Getpid(), unix.SIGURG)
+			}
+		}
+	})
+	defer sender.Wait()
+	defer close(stop)
+	for range 500 {
+		if err := f.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if err := awaitWriter(f); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("the input has ended without a writer: %v", err)
+		}
 	}
 }
 

@@ -201,6 +201,24 @@ func (s *space) does(args ...string) string {
 	return out
 }
 
+// described waits until `kubectl describe` has all parts of a Pod: its events come
+// some time after what they tell of.
+func (s *space) described(pod string, parts ...string) {
+	s.t.Helper()
+	s.until("the description of "+pod, func(context.Context) error {
+		text, err := s.kubectl("describe", "pod", pod)
+		if err != nil {
+			return err
+		}
+		for _, p := range parts {
+			if !strings.Contains(text, p) {
+				return fmt.Errorf("%q is not in %q", p, text)
+			}
+		}
+		return nil
+	})
+}
+
 // get asks a service of the cluster from the node.
 func (s *space) get(url string) (string, error) {
 	return fetch(s.t.Context(), url)

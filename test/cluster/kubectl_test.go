@@ -161,7 +161,7 @@ func TestKubectlDescribeShowsTheEventsOfAGuest(t *testing.T) {
 	s := newSpace(t)
 	s.create(onePod)
 	s.ready("p")
-	contains(t, s.does("describe", "pod", "p"), "Runtime Class Name:  wasm", "containerd://", "Started", "Image:          "+WebImage)
+	s.described("p", "Runtime Class Name:  wasm", "containerd://", "Started", "Image:          "+WebImage)
 }
 
 func TestEphemeralContainersLookIntoAWasmPod(t *testing.T) {

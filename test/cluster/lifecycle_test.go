@@ -228,7 +228,7 @@ spec:
 	contains(t, terminated(t, p, "writes").Message, "by the guest")
 	contains(t, terminated(t, p, "elsewhere").Message, "elsewhere")
 	contains(t, terminated(t, p, "default").Message, "out of bounds", "read_out_of_bounds")
-	contains(t, s.does("describe", "pod", "p"), "reach_unreachable", "read_out_of_bounds")
+	s.described("p", "reach_unreachable", "read_out_of_bounds")
 }
 
 func TestOOMKilled(t *testing.T) {

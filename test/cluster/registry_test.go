@@ -53,5 +53,5 @@ spec:
 		t.Errorf("the Pod: %s", status(p))
 	}
 	contains(t, s.log("p", "c"), "hello from probe-c")
-	contains(t, s.does("describe", "pod", "p"), "Successfully pulled image \""+ref+"\"")
+	s.described("p", "Successfully pulled image \""+ref+"\"")
 }

@@ -147,11 +147,22 @@ func (s *suite) endToEnd(ctx context.Context) error {
 	// and hold up whatever waits for its journal.
 	syscall.Sync()
 	// One package after the other: they look for what is left on the machine.
-	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", "60m"}
+	// One that hangs leaves the others enough of the time that CI has.
+	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", e2eTimeout()}
 	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
 		args = append(args, "-run", pattern)
 	}
 	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+}
+
+// e2eTimeout is the time for one package: more where its long tests run whole.
+func e2eTimeout() string {
+	for _, long := range []string{"E2E_FAULTS", "E2E_CHURN", "E2E_STREAM"} {
+		if os.Getenv(long) != "" {
+			return "180m"
+		}
+	}
+	return "25m"
 }
 
 // chart runs the tests of the Helm chart, which are a module of their own.

@@ -277,7 +277,6 @@ func TestDuplicatedCallsHaveTheirEffectOnce(t *testing.T) {
 	if _, err := s.delete("b"); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("Delete before Create: %v", err)
 	}
-	before := descriptors(t, s.pid)
 	const times = 8
 	// once makes a call several times at once and expects one success.
 	once := func(name string, call func() error, refused ...func(error) bool) {
@@ -300,7 +299,12 @@ func TestDuplicatedCallsHaveTheirEffectOnce(t *testing.T) {
 			t.Errorf("%s succeeded %d times of %d", name, done, times)
 		}
 	}
-	for range 3 {
+	var before int
+	for round := range 4 {
+		if round == 1 {
+			d.awaitStart() // the connection for events is there
+			before = descriptors(t, s.pid)
+		}
 		once("Create", func() error { _, err := s.create("b"); return err }, errdefs.IsAlreadyExists)
 		once("Start", func() error { _, err := s.Start(ctx, &taskapi.StartRequest{ID: "b"}); return err }, errdefs.IsFailedPrecondition)
 		if err := s.kill("b", unix.SIGKILL); err != nil {
