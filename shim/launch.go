@@ -13,6 +13,7 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
+	"github.com/wasmshim/containerd-shim-wasm/internal/osthread"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
@@ -79,7 +80,12 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if p.killsBefore, err = c.cgroup.OOMKills(); err != nil {
 		return err
 	}
-	if err := p.spawn(l.config.Start, l.ended); err != nil {
+	born := false
+	inside := func(start func() error) (err error) {
+		born, err = c.fork(p, l, start)
+		return err
+	}
+	if err := p.spawn(inside, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
 	undo.push(func() {
@@ -91,8 +97,10 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
-	if err := join(c.cgroup, p); err != nil {
-		return err
+	if !born {
+		if err := join(c.cgroup, p); err != nil {
+			return err
+		}
 	}
 	// The init waits for this: it does nothing outside its limits.
 	if err := conv.Send(l.config); err != nil {
@@ -115,6 +123,23 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		}
 	}
 	return awaitReport(ctx, p, c.cgroup, l.name)
+}
+
+// fork calls start, which starts the process, on a thread that is where the
+// process is to be. born says that it is in the cgroup then.
+func (c *container) fork(p *process, l launched, start func() error) (born bool, err error) {
+	osthread.Run(func() (clean bool) {
+		outside := true
+		clean, err = l.config.Start(func() (err error) {
+			if l.container != nil {
+				return start() // a guest that has used up its time must not hold up our thread
+			}
+			born, outside, err = c.cgroup.Start(p.cmd, start)
+			return err
+		})
+		return clean && outside
+	})
+	return born, err
 }
 
 // join adds a process to the cgroup. One that has ended is found by its missing
