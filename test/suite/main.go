@@ -3,7 +3,7 @@
 //	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [chart] [e2e] [kubelet] [client-suite] [vm]
 //
 // Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
-// before it say how long each phase took and what failed. It exits with 1 when
+// before it say how long each phase and the slowest tests took, and what failed. It exits with 1 when
 // something failed or when a test skipped that test/skips.txt does not list.
 // Whatever killed tests leave on the machine is removed at the end.
 package main
@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -98,6 +99,9 @@ func run(ctx context.Context, bin string, f fuzzing, names []string) int {
 	}
 	fmt.Println()
 	s.tally.report()
+	if lines := s.tally.slowest(10); len(lines) > 0 {
+		fmt.Printf("slowest tests:\n%s\n", strings.Join(lines, "\n"))
+	}
 	fmt.Println("phases:", times)
 	fmt.Println(s.tally.summary())
 	if s.tally.failed > 0 {

@@ -23,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	testdaemon "github.com/wasmshim/containerd-shim-wasm/test/daemon"
 )
 
 const namespace = "task-test"
@@ -47,6 +49,11 @@ func newDaemon(t testing.TB) *daemon {
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
 	}
+	release, err := testdaemon.HoldRunDirs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	d := &daemon{t: t, dir: t.TempDir(), news: make(chan struct{}, 1)}
 	d.ttrpc = filepath.Join(d.dir, "ttrpc.sock")
 	l, err := net.Listen("unix", d.ttrpc)
