@@ -74,6 +74,7 @@ func newDaemon(t testing.TB) *daemon {
 		server.Close()
 		<-served
 	})
+	d.watch(t)
 	return d
 }
 
@@ -96,7 +97,7 @@ func (d *daemon) Forward(_ context.Context, r *eventsapi.ForwardRequest) (*empty
 // waitEvents returns the topics so far once done says that they are enough.
 func (d *daemon) waitEvents(done func([]any) bool) []any {
 	d.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for {
 		d.mu.Lock()
 		events := append([]any(nil), d.events...)
@@ -299,7 +300,7 @@ func (d *daemon) assertNothingLeft() {
 // the daemon's, after those that are about to end have had time to.
 func (d *daemon) assertNoProcess() {
 	d.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		left := ""
 		links, err := filepath.Glob("/proc/[0-9]*/cwd")
@@ -352,7 +353,7 @@ func killAndWait(t testing.TB, pid int) {
 func waitEnd(t testing.TB, pidfd int) {
 	t.Helper()
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
 		if err == unix.EINTR {
 			continue // by the signals of Go's scheduler
 		}
@@ -390,7 +391,7 @@ func (s *shim) kill(id string, sig unix.Signal) error {
 
 func (s *shim) wait(id string) uint32 {
 	s.d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	resp, err := s.Wait(ctx, &taskapi.WaitRequest{ID: id})
 	if err != nil {
