@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -56,7 +57,7 @@ func main() {
 	var f fuzzing
 	flag.DurationVar(&f.time, "fuzztime", 3*time.Second, "time for each fuzz target")
 	flag.IntVar(&f.workers, "parallel", 0, "processes of a fuzz target; 0: as many as processors")
-	flag.IntVar(&f.jobs, "jobs", 1, "fuzz targets at a time")
+	flag.IntVar(&f.jobs, "jobs", runtime.NumCPU(), "fuzz targets at a time")
 	pattern := flag.String("targets", "", "run only fuzz targets that match, such as runner.FuzzInspect")
 	flag.Parse()
 	var err error
