@@ -131,20 +131,12 @@ func (s *suite) endToEnd(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := s.store.Runc(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Busybox(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Guests(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.ClientSuite(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.MariaDB(ctx); err != nil {
-		return err
+	for _, make := range []func(context.Context) (string, error){
+		s.store.Runc, s.store.Busybox, s.store.Guests, s.store.PodNetwork, s.store.Registry, s.store.Python, s.store.ClientSuite, s.store.MariaDB,
+	} {
+		if _, err := make(ctx); err != nil {
+			return err
+		}
 	}
 	// What the builds wrote would be on its way to the disk for half a minute,
 	// and hold up whatever waits for its journal.
@@ -154,14 +146,15 @@ func (s *suite) endToEnd(ctx context.Context) error {
 		args = append(args, "-run", pattern)
 	}
 	env := []string{"E2E_BIN=" + s.bin}
-	if err := s.goTest(ctx, append(args, changesTheClock), env); err != nil {
+	if err := s.goTest(ctx, append(slices.Clone(args), changesTheClock), env); err != nil {
 		return err
 	}
+	others := slices.DeleteFunc(slices.Clone(withPrograms), func(p string) bool { return p == changesTheClock })
 	// Most of the time a test waits, for a daemon, the disk or a clock, so more run
 	// at a time than there are processors: two packages, and in test/e2e so many
 	// tests. Each looks for what is left of itself alone. One that hangs leaves the
 	// others enough of the time that CI has.
-	return s.goTest(ctx, append(args, slices.DeleteFunc(slices.Clone(withPrograms), func(p string) bool { return p == changesTheClock })...), env)
+	return s.goTest(ctx, append(args, others...), env)
 }
 
 // changesTheClock is the package that sets the machine's clock, which certificates
