@@ -41,7 +41,7 @@ const (
 func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
 	forHandlers(t, versions, func(t *testing.T, version, handler string) {
-		onSharedKubelet(t, borrow(t, kind{version, handler}), test)
+		onDaemonOfKubelet(t, borrow(t, kind{version, handler}), test)
 	})
 }
 
@@ -49,7 +49,7 @@ func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubel
 func onOwnKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
 	forHandlers(t, versions, func(t *testing.T, version, handler string) {
-		onSharedKubelet(t, own(t, kind{version, handler}), test)
+		onDaemonOfKubelet(t, own(t, kind{version, handler}), test)
 	})
 }
 
@@ -58,7 +58,7 @@ func onOwnKubelet(t *testing.T, versions []string, test func(t *testing.T, k *ku
 func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
 	forVersions(t, testedOf(versions), func(t *testing.T, version string) {
-		onSharedKubelet(t, borrow(t, kind{version, withPause}), test)
+		onDaemonOfKubelet(t, borrow(t, kind{version, withPause}), test)
 	})
 }
 
@@ -66,7 +66,7 @@ func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *
 func onOwnPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
 	forVersions(t, testedOf(versions), func(t *testing.T, version string) {
-		onSharedKubelet(t, own(t, kind{version, withPause}), test)
+		onDaemonOfKubelet(t, own(t, kind{version, withPause}), test)
 	})
 }
 
@@ -91,7 +91,7 @@ func testedOf(versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
 }
 
-func onSharedKubelet(t *testing.T, h *host, test func(t *testing.T, k *kubelet)) {
+func onDaemonOfKubelet(t *testing.T, h *host, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
 	k := h.kubelet(t)
 	h.check(t, func() { test(t, k) })
