@@ -71,6 +71,15 @@ func (s *Store) Runc(ctx context.Context) (string, error) {
 	return s.debianBinaries(ctx, "runc", "usr/sbin")
 }
 
+// Crun returns the path of Debian's crun, another runtime for native containers.
+func (s *Store) Crun(ctx context.Context) (string, error) {
+	if err := s.install(ctx, "libcap2", "libseccomp2", "libsystemd0", "libyajl2"); err != nil {
+		return "", err
+	}
+	dir, err := s.debianBinaries(ctx, "crun", "usr/bin")
+	return filepath.Join(dir, "crun"), err
+}
+
 // Busybox returns the path of a static busybox, the guest of native containers.
 func (s *Store) Busybox(ctx context.Context) (string, error) {
 	if s.shipped != "" {
@@ -95,6 +104,12 @@ func (s *Store) Staticcheck(ctx context.Context) (string, error) {
 // Helm returns the directory with helm's command.
 func (s *Store) Helm(ctx context.Context) (string, error) {
 	return s.goTools(ctx, "helm", "", "test/helm", goBuild{flags: []string{"-trimpath", "-ldflags", "-s -w"}})
+}
+
+// Plot returns the path of the program of test/bench/plot.
+func (s *Store) Plot(ctx context.Context) (string, error) {
+	dir, err := s.goTools(ctx, "plot", "", "test/bench/plot", goBuild{flags: []string{"-trimpath", "-ldflags", "-s -w"}})
+	return filepath.Join(dir, "plot"), err
 }
 
 // debianBinaries returns the directory sub of a Debian package's files.
