@@ -37,6 +37,9 @@ type daemon struct {
 	mu     sync.Mutex
 	events []any
 	news   chan struct{}
+
+	// log is that of the last shim, whole when the test that started it has ended.
+	log bytes.Buffer
 }
 
 func newDaemon(t testing.TB) *daemon {
@@ -203,17 +206,17 @@ func (d *daemon) readLog(id string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	var text bytes.Buffer
+	d.log.Reset()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(&text, f)
+		_, _ = io.Copy(&d.log, f)
 	}()
 	d.t.Cleanup(func() {
 		f.Close()
 		<-read
 		if d.t.Failed() {
-			d.t.Logf("log of %s:\n%s", id, &text)
+			d.t.Logf("log of %s:\n%s", id, &d.log)
 		}
 	})
 }
