@@ -44,7 +44,7 @@ func measureCalls(ctx context.Context, b *bench, rounds int) (figures []*figure,
 // withShims calls f with a running shim of each contender, whose containers run a
 // program.
 func (b *bench) withShims(ctx context.Context, all []contender, program string, f func([]*directShim) error) error {
-	return b.withDaemon(ctx, []string{"waits"}, func(d *daemon.Daemon) (err error) {
+	return b.withDaemon(ctx, []string{keeperProgram}, func(d *daemon.Daemon) (err error) {
 		var shims []*directShim
 		for i := range all {
 			s, err := b.openShim(ctx, d, &all[i], program)

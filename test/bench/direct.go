@@ -52,7 +52,7 @@ func (b *bench) openShim(ctx context.Context, d *daemon.Daemon, c *contender, pr
 	if s.program, err = c.program(ctx, b, program); err != nil {
 		return nil, err
 	}
-	if s.keeper, err = c.start(ctx, d, "waits", nil, newSignalWriter()); err != nil {
+	if s.keeper, err = c.start(ctx, d, keeperProgram, nil, newSignalWriter()); err != nil {
 		return nil, err
 	}
 	if s.client, s.service, err = dialShim(d, s.keeper.container.ID()); err != nil {

@@ -16,8 +16,8 @@ import (
 //	<!-- bench: NAME -->
 //	<!-- end -->
 //
-// where NAME is machine, budgets, or a measurement's, between which the file is
-// written anew. What the run does not have stays as it is.
+// where NAME is machine, budgets, or a measurement's, between which tables and links
+// to plots are written anew. What the run does not have stays as it is.
 func (r *report) document(ctx context.Context, checkout, plots string) error {
 	file := filepath.Join(checkout, "docs/performance.md")
 	text, err := os.ReadFile(file)
@@ -51,10 +51,24 @@ func (r *report) section(name string, to io.Writer) error {
 	}
 	for _, m := range measurements {
 		if m.name == name {
-			return r.writeRows(to, name)
+			return r.writeSection(to, name)
 		}
 	}
 	return fmt.Errorf("there is no measurement %s", name)
+}
+
+// writeSection writes the table of a measurement and the plots beside it; nothing if
+// the run does not have it.
+func (r *report) writeSection(to io.Writer, measurement string) error {
+	if err := r.writeRows(to, measurement); err != nil {
+		return err
+	}
+	for _, d := range r.drawings() {
+		if d.measurement == measurement {
+			fmt.Fprintf(to, "\n![%s](performance/%s)\n", d.Title, d.File)
+		}
+	}
+	return nil
 }
 
 // fill replaces what is between the lines of each section, unless there is nothing

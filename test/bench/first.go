@@ -50,7 +50,7 @@ func measureFirstByte(ctx context.Context, b *bench, rounds int) (figures []*fig
 	}
 	all := b.all
 	programs := hellos()
-	var natives []string
+	natives := []string{keeperProgram}
 	for _, h := range programs {
 		if err := h.load(ctx, b.store); err != nil {
 			return nil, err
@@ -86,7 +86,7 @@ func measureFirstByte(ctx context.Context, b *bench, rounds int) (figures []*fig
 			}
 		}
 		for i := range all {
-			keeper, err := startKeeper(ctx, cl, d, &all[i], programs[0])
+			keeper, err := all[i].keep(ctx, cl, d)
 			if err != nil {
 				return err
 			}
@@ -109,19 +109,6 @@ func measureFirstByte(ctx context.Context, b *bench, rounds int) (figures []*fig
 		}
 	}
 	return figures, err
-}
-
-// group is the Pod of a contender.
-func (c *contender) group() string { return "bench-" + c.name }
-
-// startKeeper starts a container whose shim is that of the contender's Pod. It is a
-// program that has ended: the shim lives until its container is removed.
-func startKeeper(ctx context.Context, cl *client.Client, d *daemon.Daemon, c *contender, h *hello) (*launch, error) {
-	keeper, err := c.prepare(ctx, cl, d, h.refFor(c), c.group(), nil)
-	if err != nil {
-		return nil, err
-	}
-	return keeper, keeper.run(ctx)
 }
 
 // refFor is the image that a contender runs.

@@ -49,6 +49,21 @@ func (c *contender) prepare(ctx context.Context, cl *client.Client, d *daemon.Da
 	return l, err
 }
 
+// group is the Pod of a contender.
+func (c *contender) group() string { return "bench-" + c.name }
+
+// keeperProgram is what a Pod's first container runs.
+const keeperProgram = "waits"
+
+// keep starts the first container of the contender's Pod, which waits, as pause does.
+func (c *contender) keep(ctx context.Context, cl *client.Client, d *daemon.Daemon) (*launch, error) {
+	keeper, err := c.prepare(ctx, cl, d, c.ref(keeperProgram), c.group(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return keeper, keeper.run(ctx)
+}
+
 // create creates the task.
 func (l *launch) create(ctx context.Context) (err error) {
 	began := time.Now()

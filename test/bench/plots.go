@@ -14,6 +14,7 @@ import (
 
 // drawing is a plot as the program of test/bench/plot reads it.
 type drawing struct {
+	measurement       string
 	File, Title, X, Y string
 	LogX, LogY        bool     `json:",omitempty"`
 	Groups            []string `json:",omitempty"`
@@ -47,6 +48,7 @@ func (r *report) drawings() (all []drawing) {
 	bars := func(d drawing, include func(*figure) bool, group func(*figure) string) {
 		for _, f := range r.Figures {
 			if include(f) {
+				d.measurement = f.Measurement
 				d.addGroup(group(f), f)
 			}
 		}
@@ -72,9 +74,9 @@ func (r *report) drawings() (all []drawing) {
 	bars(drawing{File: "memory.svg", Title: "PSS of a further container, with its share of shims", Y: "MiB"},
 		of("memory", "PSS of a further container with its share of shims"), name)
 	bars(drawing{File: "server.svg", Title: "answers a second at 64 connections: median, 10 to 90 %", Y: "1/s"},
-		func(f *figure) bool {
-			return (f.Measurement == "server" || f.Measurement == "orders") && f.Quantity == "answers"
-		}, name)
+		of("server", "answers"), name)
+	bars(drawing{File: "orders.svg", Title: "answers a second of the order service: median, 10 to 90 %", Y: "1/s"},
+		of("orders", "answers"), name)
 	bars(drawing{File: "kernels.svg", Title: "computation: median, 10 to 90 %", Y: "ms", LogY: true}, of("kernels", "time"),
 		func(f *figure) string { return strings.Replace(f.Case, " of ", "\nof ", 1) })
 	return all
@@ -102,7 +104,7 @@ func (d *drawing) addGroup(name string, f *figure) {
 
 // distribution is how many of the samples were at most so long.
 func distribution(f *figure) drawing {
-	d := drawing{File: "distribution.svg", Title: f.Quantity + ", " + f.Case, X: f.Unit, Y: "% of containers", LogX: true}
+	d := drawing{measurement: f.Measurement, File: "distribution.svg", Title: f.Quantity + ", " + f.Case, X: f.Unit, Y: "% of containers", LogX: true}
 	for _, s := range f.Series {
 		line := drawn{Name: s.Contender}
 		for p := 0.0; p <= 100; p++ {

@@ -33,18 +33,15 @@ func measureRate(ctx context.Context, b *bench, rounds int) (figures []*figure, 
 			figures = append(figures, f)
 		}
 	}
-	return figures, b.withDaemon(ctx, []string{program}, func(d *daemon.Daemon) (err error) {
+	return figures, b.withDaemon(ctx, []string{program, keeperProgram}, func(d *daemon.Daemon) (err error) {
 		cl, err := client.New(d.Address(), client.WithDefaultNamespace(d.Namespace))
 		if err != nil {
 			return err
 		}
 		defer cl.Close()
 		for i := range all {
-			keeper, err := all[i].prepare(ctx, cl, d, all[i].ref(program), all[i].group(), nil)
+			keeper, err := all[i].keep(ctx, cl, d)
 			if err != nil {
-				return err
-			}
-			if err := keeper.run(ctx); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, keeper.remove(context.WithoutCancel(ctx))) }()

@@ -31,6 +31,10 @@ func (b *bench) withDaemon(ctx context.Context, programs []string, f func(d *dae
 		return err
 	}
 	defer func() {
+		if err != nil && ctx.Err() == nil {
+			log := daemon.Complaints(d.Log())
+			err = fmt.Errorf("%w\ncontainerd's log ends with:\n%s", err, log[max(0, len(log)-4096):])
+		}
 		left, stopErr := d.Stop(context.Background())
 		if len(left) > 0 {
 			stopErr = errors.Join(stopErr, fmt.Errorf("left when containerd stopped: %q", left))

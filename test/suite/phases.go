@@ -17,6 +17,9 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
 )
 
+// otherModules are Go modules with programs of their own beside the project's.
+var otherModules = []string{clusterModule, "test/bench/plot"}
+
 // lint counts each check as one test.
 func (s *suite) lint(ctx context.Context) error {
 	goFiles, scripts, err := s.sources()
@@ -31,13 +34,17 @@ func (s *suite) lint(ctx context.Context) error {
 		s.tally.pass("lint/gofmt")
 	}
 	s.check(ctx, "lint/vet", "go", "vet", "./...")
-	s.check(ctx, "lint/vet test/cluster", "go", "-C", clusterModule, "vet", "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/vet "+m, "go", "-C", m, "vet", "./...")
+	}
 	staticcheck, err := s.store.Staticcheck(ctx)
 	if err != nil {
 		return err
 	}
 	s.check(ctx, "lint/staticcheck", staticcheck, "./...")
-	s.check(ctx, "lint/staticcheck test/cluster", "env", "-C", clusterModule, staticcheck, "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/staticcheck "+m, "env", "-C", m, staticcheck, "./...")
+	}
 	for _, f := range scripts {
 		s.check(ctx, "lint/bash -n "+f, "bash", "-n", f)
 	}
