@@ -21,7 +21,7 @@ var budgets = []budget{
 	{"`ctr run --rm` of a hello of 24 KB in C, compiled before", "run", "ctr run --rm of hello-c", "wall time"},
 	{"Create and Start to the first byte in an existing Pod", "first", "C, ", toFirst},
 	{"the same of a hello of 2.6 MB in Go", "first", "Go, ", toFirst},
-	{"memory of a further idle container (PSS)", "memory", "one Pod", "PSS of a further container with its share of shims"},
+	{"memory of a further idle container's process (PSS)", "memory", "one Pod", "PSS of a further container's process"},
 	{"memory of an idle shim with one container (PSS)", "memory", "1 in one Pod", "PSS of a shim"},
 	{"TCP echo at 64 connections", "server", "echo", "answers"},
 	{"HTTP at 64 connections", "server", "HTTP", "answers"},

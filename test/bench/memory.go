@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/client"
@@ -13,52 +14,53 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
 )
 
-// memoryFigures are the figures of one place and contenders, by the number of
-// containers.
-type memoryFigures struct {
-	shim, program map[int]*figure
-	further       *figure
+// settle is how long nothing is asked of shims before they are weighed: what they
+// needed to start containers they give back only then.
+const settle = 4 * time.Second
+
+// memoryPlace is where containers are, and at which numbers of them they are weighed.
+type memoryPlace struct {
+	name    string
+	shared  bool // one shim for all
+	counts  []int
+	shim    []*figure // by count, as program
+	program []*figure
+	// more and moreInAll are what a container costs that is added: its process, and
+	// that with its share of what shims have grown by, or of further shims.
+	more, moreInAll *figure
 }
 
 // measureMemory measures the PSS of shims, and apart from it that of what runs in
 // the containers (a runner, or the program itself), of containers that wait; what
-// holds a Pod is in "pods". A further container costs what the sum grows by, by the
-// number of containers that were added.
+// holds a Pod is in "pods". A further container costs what the sum has grown by since
+// there was one, by the number of containers that were added.
 func measureMemory(ctx context.Context, b *bench, rounds int) (figures []*figure, _ error) {
-	const program = "waits"
-	one, each := []int{1, 20}, []int{1, 10}
+	places := []*memoryPlace{{name: "one Pod", shared: true, counts: []int{1, 20}}, {name: "one Pod each", counts: []int{10}}}
 	if b.full {
-		one, each = []int{1, 100, 500}, []int{1, 100}
+		places[0].counts, places[1].counts = []int{1, 100, 500}, []int{100}
 	}
-	figuresOf := func(place string, counts []int) *memoryFigures {
-		m := &memoryFigures{shim: map[int]*figure{}, program: map[int]*figure{}}
-		for _, n := range counts {
-			name := fmt.Sprintf("%d in %s", n, place)
-			m.shim[n] = newFigure("memory", name, "PSS of a shim", "MiB", names()...)
-			m.program[n] = newFigure("memory", name, "PSS of a container's process", "MiB", names()...)
-			figures = append(figures, m.shim[n], m.program[n])
+	for _, p := range places {
+		for _, n := range p.counts {
+			name := fmt.Sprintf("%d in %s", n, p.name)
+			p.shim = append(p.shim, newFigure("memory", name, "PSS of a shim", "MiB", names()...))
+			p.program = append(p.program, newFigure("memory", name, "PSS of a container's process", "MiB", names()...))
 		}
-		m.further = newFigure("memory", place, "PSS of a further container with its share of shims", "MiB", names()...)
-		figures = append(figures, m.further)
-		return m
+		p.more = newFigure("memory", p.name, "PSS of a further container's process", "MiB", names()...)
+		p.moreInAll = newFigure("memory", p.name, "PSS of a further container with its share of shims", "MiB", names()...)
+		figures = slices.Concat(figures, p.shim, p.program, []*figure{p.more, p.moreInAll})
 	}
-	inOne, inEach := figuresOf("one Pod", one), figuresOf("one Pod each", each)
-	inOne.shim[1].Most = most(9)
-	inOne.further.Most = most(1.5)
-	return figures, b.withDaemon(ctx, []string{program}, func(d *daemon.Daemon) error {
+	places[0].shim[0].Most, places[0].more.Most = most(9), most(1.5)
+	return figures, b.withDaemon(ctx, []string{keeperProgram}, func(d *daemon.Daemon) error {
 		cl, err := client.New(d.Address(), client.WithDefaultNamespace(d.Namespace))
 		if err != nil {
 			return err
 		}
 		defer cl.Close()
-		for round := range b.rounds("memory", rounds) {
-			for i := range contenders {
-				c := &contenders[i]
-				if err := inOne.measure(ctx, cl, d, c, i, c.ref(program), fmt.Sprint(c.group(), round), one); err != nil {
-					return fmt.Errorf("%s: %w", c.name, err)
-				}
-				if err := inEach.measure(ctx, cl, d, c, i, c.ref(program), "", each); err != nil {
-					return fmt.Errorf("%s: %w", c.name, err)
+		for range b.rounds("memory", rounds) {
+			alone := make([]weight, len(contenders)) // with one container
+			for _, p := range places {
+				if err := p.measure(ctx, cl, d, alone); err != nil {
+					return fmt.Errorf("%s: %w", p.name, err)
 				}
 			}
 		}
@@ -66,60 +68,82 @@ func measureMemory(ctx context.Context, b *bench, rounds int) (figures []*figure
 	})
 }
 
-// measure starts containers until there are as many as each of counts says, and
-// weighs them then.
-func (m *memoryFigures) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon, c *contender, series int, ref, group string, counts []int) (err error) {
-	var all []*launch
-	defer func() { err = errors.Join(err, removeAll(context.WithoutCancel(ctx), all)) }()
-	var sums []float64
-	for _, n := range counts {
-		for len(all) < n {
-			l, err := c.prepare(ctx, cl, d, ref, group, nil)
+// measure starts containers of all contenders until there are as many as each count
+// says, and weighs them then. It fills alone when there is one, and removes all.
+func (p *memoryPlace) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon, alone []weight) (err error) {
+	sets := make([][]*launch, len(contenders))
+	defer func() { err = errors.Join(err, removeAll(context.WithoutCancel(ctx), slices.Concat(sets...))) }()
+	for k, n := range p.counts {
+		for i := range contenders {
+			c := &contenders[i]
+			group := ""
+			if p.shared {
+				group = c.group()
+			}
+			for len(sets[i]) < n {
+				l, err := c.prepare(ctx, cl, d, c.ref(keeperProgram), group, nil)
+				if err != nil {
+					return err
+				}
+				if err := l.run(ctx); err != nil {
+					return err
+				}
+				sets[i] = append(sets[i], l)
+			}
+		}
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for i, set := range sets {
+			w, err := weigh(ctx, d, set)
 			if err != nil {
 				return err
 			}
-			if err := l.run(ctx); err != nil {
-				return err
+			p.shim[k].add(i, w.shims/float64(w.number))
+			p.program[k].add(i, w.programs/float64(n))
+			if n == 1 {
+				alone[i] = w
+			} else if k == len(p.counts)-1 {
+				p.more.add(i, (w.programs-alone[i].programs)/float64(n-1))
+				p.moreInAll.add(i, (w.shims+w.programs-alone[i].shims-alone[i].programs)/float64(n-1))
 			}
-			all = append(all, l)
 		}
-		shims, programs, number, err := weigh(ctx, d, all)
-		if err != nil {
-			return err
-		}
-		m.shim[n].add(series, shims/float64(number))
-		m.program[n].add(series, programs/float64(n))
-		sums = append(sums, shims+programs)
 	}
-	last := len(counts) - 1
-	m.further.add(series, (sums[last]-sums[0])/float64(counts[last]-counts[0]))
 	return nil
 }
 
-// weigh returns the PSS of the containers' shims and processes in MiB, and how many
-// shims there are.
-func weigh(ctx context.Context, d *daemon.Daemon, all []*launch) (shims, programs float64, number int, _ error) {
+// weight is the PSS of containers' shims and processes in MiB, and how many shims
+// there are.
+type weight struct {
+	shims, programs float64
+	number          int
+}
+
+func weigh(ctx context.Context, d *daemon.Daemon, all []*launch) (w weight, _ error) {
 	var pids []int
 	for _, l := range all {
 		kib, err := pss(int(l.task.Pid()))
 		if err != nil {
-			return 0, 0, 0, err
+			return w, err
 		}
-		programs += kib / 1024
+		w.programs += kib / 1024
 		pid, err := shimOf(ctx, d, l.container.ID())
 		if err != nil {
-			return 0, 0, 0, err
+			return w, err
 		}
 		if slices.Contains(pids, pid) {
 			continue
 		}
 		pids = append(pids, pid)
 		if kib, err = pss(pid); err != nil {
-			return 0, 0, 0, err
+			return w, err
 		}
-		shims += kib / 1024
+		w.shims += kib / 1024
 	}
-	return shims, programs, len(pids), nil
+	w.number = len(pids)
+	return w, nil
 }
 
 // shimOf returns the pid of a container's shim.
@@ -135,23 +159,19 @@ func shimOf(ctx context.Context, d *daemon.Daemon, id string) (int, error) {
 	return int(connected.ShimPid), err
 }
 
-// removeAll removes containers, several at a time. Who comes first in a Pod goes
-// last.
+// removeAll removes containers, several at a time.
 func removeAll(ctx context.Context, all []*launch) error {
 	const parallel = 8
 	failed := make([]error, len(all))
 	var wg sync.WaitGroup
 	places := make(chan struct{}, parallel)
-	for i := len(all) - 1; i > 0; i-- {
+	for i, l := range slices.Backward(all) { // who came first in a Pod goes last
 		places <- struct{}{}
 		wg.Go(func() {
-			failed[i] = all[i].remove(ctx)
+			failed[i] = l.remove(ctx)
 			<-places
 		})
 	}
 	wg.Wait()
-	if len(all) > 0 {
-		failed[0] = all[0].remove(ctx)
-	}
 	return errors.Join(failed...)
 }

@@ -63,12 +63,11 @@ func measureRate(ctx context.Context, b *bench, rounds int) (figures []*figure, 
 
 // measure returns how many containers lived in a second.
 func (rc rateCase) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon, c *contender, program string) (rate float64, err error) {
-	const each = 2 // containers for each that lives at a time
 	group := c.group()
 	if rc.place != "one Pod" {
 		group = ""
 	}
-	queue := make(chan *launch, each*max(rc.parallel, 3))
+	queue := make(chan *launch, max(rc.parallel, 4))
 	var all []*launch
 	defer func() {
 		for _, l := range all {
