@@ -113,8 +113,9 @@ var withStaticBinary = []string{"./sandbox"}
 
 // withPrograms are the packages whose tests need the built programs: the compile
 // process, the shim's protocol by itself, then behind real daemons, then by
-// containerd's own tests, then a service as users have, then its installation.
-var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node"}
+// containerd's own tests, then a service as users have, its installation, and an
+// interrupted benchmark.
+var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node", "./test/bench"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
