@@ -17,8 +17,13 @@ import (
 //	<!-- end -->
 //
 // where NAME is machine, budgets, or a measurement's, between which tables and links
-// to plots are written anew. What the run does not have stays as it is.
+// to plots are written anew.
 func (r *report) document(ctx context.Context, checkout, plots string) error {
+	for _, m := range measurements {
+		if !r.has(m.name) || !r.Machine.Full {
+			return fmt.Errorf("-doc is for a whole run with -full, and this one is short or lacks %s", m.name)
+		}
+	}
 	file := filepath.Join(checkout, "docs/performance.md")
 	text, err := os.ReadFile(file)
 	if err != nil {

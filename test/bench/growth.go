@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// measureGrowth measures what a shim keeps of the containers that it had: 2,000 in
-// one Pod, after as many as make all of its pools and heaps what they will be.
-func measureGrowth(ctx context.Context, b *bench, _ int) (figures []*figure, _ error) {
-	const before, containers = 200, 2000
+// measureGrowth measures what a shim keeps of the containers that it had in one Pod,
+// one for each round, after a tenth of them has made its pools and heaps what they
+// will be.
+func measureGrowth(ctx context.Context, b *bench, containers int) (figures []*figure, _ error) {
 	quantities := []struct{ name, unit string }{{"descriptors more", ""}, {"threads more", ""}, {"PSS more", "KiB"}}
 	for _, q := range quantities {
 		f := newFigure("growth", fmt.Sprintf("a shim after %d further containers", containers), q.name, q.unit, names()...)
@@ -20,17 +20,17 @@ func measureGrowth(ctx context.Context, b *bench, _ int) (figures []*figure, _ e
 	}
 	return figures, b.withShims(ctx, contenders, "waits", func(shims []*directShim) error {
 		for i, s := range shims {
-			if err := s.liveMany(ctx, before); err != nil {
+			if err := s.liveMany(ctx, containers/10); err != nil {
 				return err
 			}
-			first, err := holdings(s.pid)
+			first, err := s.holdings(ctx)
 			if err != nil {
 				return err
 			}
 			if err := s.liveMany(ctx, containers); err != nil {
 				return err
 			}
-			last, err := holdings(s.pid)
+			last, err := s.holdings(ctx)
 			if err != nil {
 				return err
 			}
@@ -65,15 +65,19 @@ func (s *directShim) liveMany(ctx context.Context, n int) error {
 	return context.Cause(ctx)
 }
 
-// holdings are the descriptors, the threads and the PSS in KiB of a process.
-func holdings(pid int) (h [3]float64, err error) {
+// holdings are the descriptors, the threads and the PSS in KiB of the shim, once it
+// has settled.
+func (s *directShim) holdings(ctx context.Context) (h [3]float64, err error) {
+	if err := waitFor(ctx, settle); err != nil {
+		return h, err
+	}
 	for k, dir := range []string{"fd", "task"} {
-		entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(pid), dir))
+		entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(s.pid), dir))
 		if err != nil {
 			return h, err
 		}
 		h[k] = float64(len(entries))
 	}
-	h[2], err = pss(pid)
+	h[2], err = pss(s.pid)
 	return h, err
 }

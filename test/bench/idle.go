@@ -15,13 +15,13 @@ import (
 // measureIdle measures what containers cost that do nothing: processor time of shim
 // and program in idle time, and of the Stats calls of whoever watches them.
 func measureIdle(ctx context.Context, b *bench, rounds int) ([]*figure, error) {
-	wait, calls := 4*time.Second, 200
+	wait, calls := 6*time.Second, 200
 	if b.full {
 		wait, calls = time.Minute, 2000
 	}
 	all := b.all
 	name := namesOf(all)
-	idle := fmt.Sprintf("a container that waits, for %.0f s", wait.Seconds())
+	const idle = "a container that waits"
 	program := newFigure("idle", idle, "CPU of its process in a minute", "ms", name...)
 	program.Most, program.Apart = most(0), true
 	shim := newFigure("idle", idle, "CPU of its shim in a minute", "ms", name...)
@@ -29,7 +29,7 @@ func measureIdle(ctx context.Context, b *bench, rounds int) ([]*figure, error) {
 	took := newFigure("idle", "Stats", "time of a call", "ms", name...)
 	cost := newFigure("idle", "Stats", "CPU of the shim for a call", "ms", name...)
 	return []*figure{program, shim, took, cost}, b.withShims(ctx, all, "waits", func(shims []*directShim) error {
-		for range b.rounds("idle", rounds) {
+		for round := range b.rounds("idle", rounds) {
 			for i, s := range shims {
 				before, err := processorTimeOf(s.pid)
 				if err != nil {
@@ -48,15 +48,19 @@ func measureIdle(ctx context.Context, b *bench, rounds int) ([]*figure, error) {
 				}
 				cost.add(i, milliseconds(after-before)/float64(calls))
 			}
+			if round > 0 && !b.full {
+				continue
+			}
 			// All wait for the same time, in which none is disturbed.
+			if err := waitFor(ctx, settle); err != nil {
+				return err
+			}
 			before, err := idleTimes(shims)
 			if err != nil {
 				return err
 			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := waitFor(ctx, wait); err != nil {
+				return err
 			}
 			after, err := idleTimes(shims)
 			if err != nil {

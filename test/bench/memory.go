@@ -91,10 +91,8 @@ func (p *memoryPlace) measure(ctx context.Context, cl *client.Client, d *daemon.
 				sets[i] = append(sets[i], l)
 			}
 		}
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := waitFor(ctx, settle); err != nil {
+			return err
 		}
 		for i, set := range sets {
 			w, err := weigh(ctx, d, set)

@@ -145,7 +145,9 @@ func (c podCase) measure(ctx context.Context, d *daemon.Daemon, client cri.Runti
 	}
 	took = time.Since(began)
 	if weighs {
-		time.Sleep(settle)
+		if err := waitFor(ctx, settle); err != nil {
+			return 0, 0, 0, err
+		}
 		if pod, holder, err = weighPod(d); err != nil {
 			return 0, 0, 0, err
 		}

@@ -20,7 +20,9 @@ import (
 type report struct {
 	Machine machine
 	// Absent are runtimes that could not be measured, with their reasons.
-	Absent  []string `json:",omitempty"`
+	Absent []string `json:",omitempty"`
+	// Failed are measurements that ended with an error.
+	Failed  []string `json:",omitempty"`
 	Figures []*figure
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"os"
@@ -25,6 +26,16 @@ func (b *bench) rounds(what string, most int) iter.Seq[int] {
 			}
 			progress(what, i+1, most)
 		}
+	}
+}
+
+// waitFor waits for that time to pass, since it is the time itself that is measured.
+func waitFor(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
