@@ -19,6 +19,9 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
 )
 
+// otherModules are Go modules with programs of their own beside the project's.
+var otherModules = []string{clusterModule, "test/bench/plot"}
+
 // lint counts each check as one test.
 func (s *suite) lint(ctx context.Context) error {
 	goFiles, scripts, err := s.sources()
@@ -33,13 +36,17 @@ func (s *suite) lint(ctx context.Context) error {
 		s.tally.pass("lint/gofmt")
 	}
 	s.check(ctx, "lint/vet", "go", "vet", "./...")
-	s.check(ctx, "lint/vet test/cluster", "go", "-C", clusterModule, "vet", "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/vet "+m, "go", "-C", m, "vet", "./...")
+	}
 	staticcheck, err := s.store.Staticcheck(ctx)
 	if err != nil {
 		return err
 	}
 	s.check(ctx, "lint/staticcheck", staticcheck, "./...")
-	s.check(ctx, "lint/staticcheck test/cluster", "env", "-C", clusterModule, staticcheck, "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/staticcheck "+m, "env", "-C", m, staticcheck, "./...")
+	}
 	for _, f := range scripts {
 		s.check(ctx, "lint/bash -n "+f, "bash", "-n", f)
 	}
@@ -109,8 +116,8 @@ var withStaticBinary = []string{"./sandbox"}
 // withPrograms are the packages whose tests need the built programs: the shim
 // behind real daemons, which takes longest and so begins, its protocol by itself,
 // the compile process, the shim by containerd's own tests, a service as users have,
-// and the installation.
-var withPrograms = []string{"./test/e2e", "./test/task", "./test/compile", "./test/clientsuite", "./test/orders", "./test/node"}
+// the installation, and an interrupted benchmark.
+var withPrograms = []string{"./test/e2e", "./test/task", "./test/compile", "./test/clientsuite", "./test/orders", "./test/node", "./test/bench"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
