@@ -161,7 +161,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, err
 	}
 	marks.Add("shim: has created the container")
-	logTimeline(ctx, c.id, marks)
+	c.life.begin(ctx, c.id, marks)
 	undo.release()
 	return c, nil, nil
 }
