@@ -175,7 +175,7 @@ func e2eTimeout() string {
 			return "180m"
 		}
 	}
-	return "20m"
+	return "25m"
 }
 
 // chart runs the tests of the Helm chart, which are a module of their own.
