@@ -16,7 +16,7 @@ import (
 )
 
 func TestPodSurvivesARestartOfContainerd(t *testing.T) {
-	onKubelet(t, podVersions, func(t *testing.T, k *kubelet) {
+	onOwnKubelet(t, podVersions, func(t *testing.T, k *kubelet) {
 		p := k.runPod(t, nil)
 		guest := p.guest(t)
 		sandbox, pid := p.sandboxPid(t), p.pid(t, guest)

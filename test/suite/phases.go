@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -111,11 +113,11 @@ func (s *suite) unit(ctx context.Context) error {
 // root, so that they cannot be linked dynamically as the race detector wants.
 var withStaticBinary = []string{"./sandbox"}
 
-// withPrograms are the packages whose tests need the built programs: the compile
-// process, the shim's protocol by itself, then behind real daemons, then by
-// containerd's own tests, then a service as users have, its installation, and an
-// interrupted benchmark.
-var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node", "./test/bench"}
+// withPrograms are the packages whose tests need the built programs: the shim
+// behind real daemons, which takes longest and so begins, its protocol by itself,
+// the compile process, the shim by containerd's own tests, a service as users have,
+// the installation, and an interrupted benchmark.
+var withPrograms = []string{"./test/e2e", "./test/task", "./test/compile", "./test/clientsuite", "./test/orders", "./test/node", "./test/bench"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
@@ -136,32 +138,35 @@ func (s *suite) endToEnd(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := s.store.Runc(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Busybox(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Guests(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.ClientSuite(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.MariaDB(ctx); err != nil {
-		return err
+	for _, make := range []func(context.Context) (string, error){
+		s.store.Runc, s.store.Busybox, s.store.Guests, s.store.PodNetwork, s.store.Registry, s.store.Python, s.store.ClientSuite, s.store.MariaDB,
+	} {
+		if _, err := make(ctx); err != nil {
+			return err
+		}
 	}
 	// What the builds wrote would be on its way to the disk for half a minute,
 	// and hold up whatever waits for its journal.
 	syscall.Sync()
-	// One package after the other: they look for what is left on the machine.
-	// One that hangs leaves the others enough of the time that CI has.
-	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", e2eTimeout()}
+	args := []string{"go", "test", "-json", "-count=1", "-p=2", "-parallel", strconv.Itoa(2 * runtime.NumCPU()), "-timeout", e2eTimeout()}
 	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
 		args = append(args, "-run", pattern)
 	}
-	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+	env := []string{"E2E_BIN=" + s.bin}
+	if err := s.goTest(ctx, append(slices.Clone(args), changesTheClock), env); err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(withPrograms), func(p string) bool { return p == changesTheClock })
+	// Most of the time a test waits, for a daemon, the disk or a clock, so more run
+	// at a time than there are processors: two packages, and in test/e2e so many
+	// tests. Each looks for what is left of itself alone. One that hangs leaves the
+	// others enough of the time that CI has.
+	return s.goTest(ctx, append(args, others...), env)
 }
+
+// changesTheClock is the package that sets the machine's clock, which certificates
+// of other tests would not outlive. So it runs alone.
+const changesTheClock = "./test/task"
 
 // e2eTimeout is the time for one package: more where its long tests run whole.
 func e2eTimeout() string {
@@ -170,7 +175,7 @@ func e2eTimeout() string {
 			return "180m"
 		}
 	}
-	return "25m"
+	return "20m"
 }
 
 // chart runs the tests of the Helm chart, which are a module of their own.
