@@ -100,7 +100,7 @@ func (r *report) compareWith(file string, to io.Writer) error {
 	if err := json.Unmarshal(b, &base); err != nil {
 		return fmt.Errorf("%s is no baseline: %w", file, err)
 	}
-	fmt.Fprintf(to, "\nBaseline: %s\n", base.Machine)
+	fmt.Fprintf(to, "\nCompared with the baseline of %s\n", base.Machine)
 	before := map[string]*baseRatio{}
 	for i := range base.Ratios {
 		before[base.Ratios[i].key()] = &base.Ratios[i]
@@ -120,7 +120,9 @@ func (r *report) compareWith(file string, to io.Writer) error {
 				number(then.Ratio), number(then.Interval.Low), number(then.Interval.High))
 		}
 	}
-	fmt.Fprintf(to, "%d better, %d worse, %d as before\n", counts[better], counts[worse], counts[unmoved])
+	compared := counts[better] + counts[worse] + counts[unmoved]
+	fmt.Fprintf(to, "%d better, %d worse, %d as before; %d of the baseline not measured\n",
+		counts[better], counts[worse], counts[unmoved], len(base.Ratios)-compared)
 	if counts[worse] > 0 {
 		return errWorse
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/ttrpc"
 	"github.com/containerd/typeurl/v2"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -235,8 +234,7 @@ func (s *directShim) makeBundle(ctx context.Context, id, bundle string) error {
 	if err := os.WriteFile(filepath.Join(rootfs, "program"), program, 0o755); err != nil {
 		return err
 	}
-	var spec *specs.Spec
-	spec, err = oci.GenerateSpec(namespaces.WithNamespace(ctx, s.d.Namespace), nil, &containers.Container{ID: id},
+	spec, err := oci.GenerateSpec(namespaces.WithNamespace(ctx, s.d.Namespace), nil, &containers.Container{ID: id},
 		oci.WithDefaultPathEnv, oci.WithRootFSPath("rootfs"), oci.WithProcessArgs("/program"), s.contender.spec())
 	if err != nil {
 		return err

@@ -26,8 +26,8 @@ func measureIdle(ctx context.Context, b *bench, rounds int) ([]*figure, error) {
 	program.Most, program.Apart = most(0), true
 	shim := newFigure("idle", idle, "CPU of its shim in a minute", "ms", name...)
 	shim.Apart = true
-	took := newFigure("idle", "Stats", "time of a call", "ms", name...)
-	cost := newFigure("idle", "Stats", "CPU of the shim for a call", "ms", name...)
+	took := newFigure("idle", "Stats", "mean time of a call", "ms", name...)
+	cost := newFigure("idle", "Stats", "mean CPU of the shim for a call", "ms", name...)
 	return []*figure{program, shim, took, cost}, b.withShims(ctx, all, "waits", func(shims []*directShim) error {
 		for round := range b.rounds("idle", rounds) {
 			for i, s := range shims {

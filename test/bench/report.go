@@ -80,11 +80,14 @@ func (r *report) writeMarkdown(to io.Writer) error {
 
 // writeMachine writes where the run was made.
 func (r *report) writeMachine(to io.Writer) error {
-	absent := ""
+	text := r.Machine.String()
 	if len(r.Absent) > 0 {
-		absent = "\n\nNot measured here: " + strings.Join(r.Absent, "; ") + "."
+		text += "\n\nNot measured here: " + strings.Join(r.Absent, "; ") + "."
 	}
-	_, err := fmt.Fprintf(to, "%s%s\n\n", r.Machine, absent)
+	if len(r.Failed) > 0 {
+		text += "\n\nFailed: " + strings.Join(r.Failed, ", ") + "."
+	}
+	_, err := fmt.Fprintf(to, "%s\n\n", text)
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"image/color"
+	"math"
 	"slices"
 
 	"gonum.org/v1/plot"
@@ -37,11 +38,10 @@ func (d *drawing) write(file string) error {
 	}
 	if d.LogY {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-		p.Y.Min = d.least() / 2
+		p.Y.Min, p.Y.Max = d.least()/2, p.Y.Max*3 // for the legend
 	} else {
-		p.Y.Min = 0
+		p.Y.Min, p.Y.Max = 0, p.Y.Max*1.25
 	}
-	p.Y.Max *= 1.25 // for the legend
 	return p.Save(width, height, file)
 }
 
@@ -54,13 +54,16 @@ func grid() *plotter.Grid {
 
 // least is the smallest value above 0.
 func (d *drawing) least() float64 {
-	least := 1.0
-	for i, s := range d.Series {
-		for k, v := range slices.Concat(s.Y, s.Low) {
-			if v > 0 && (i+k == 0 || v < least) {
-				least = v
+	least := math.Inf(1)
+	for _, s := range d.Series {
+		for _, v := range slices.Concat(s.Y, s.Low) {
+			if v > 0 {
+				least = min(least, v)
 			}
 		}
+	}
+	if math.IsInf(least, 0) {
+		return 1
 	}
 	return least
 }
@@ -124,6 +127,7 @@ func (d *drawing) bars(p *plot.Plot) error {
 		}
 	}
 	p.NominalX(d.Groups...)
+	p.X.Min, p.X.Max = -0.5, float64(len(d.Groups))-0.5
 	return nil
 }
 
