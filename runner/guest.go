@@ -21,6 +21,8 @@ import (
 // the guest, and returns its exit code. See package control for what it
 // inherits.
 func Guest() int {
+	// For the table of descriptors that this thread gets below.
+	runtime.LockOSThread()
 	// First of all: where nothing was inherited, Go's poller may take the
 	// number for itself.
 	cache := isDirectory(control.CacheFD)
@@ -41,6 +43,9 @@ func Guest() int {
 		// not wait for its end.
 		_ = unix.Close(control.CacheFD)
 	}
+	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
+		_ = unix.Close(fd)
+	}
 	if err == nil {
 		err = confine()
 	}
@@ -48,6 +53,7 @@ func Guest() int {
 		_ = control.SendError(socket, err)
 		return 1
 	}
+	separate(append(p.descriptors(), control.SocketFD))
 	// Beside the wait for the shim this costs nobody any time. Until here a
 	// signal ends the process as it ends any other.
 	handled := make(chan struct{})
@@ -57,9 +63,6 @@ func Guest() int {
 		return 1
 	}
 	<-handled
-	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
-		_ = unix.Close(fd)
-	}
 	_ = socket.Close()
 	// Linux passes on the low eight bits of an exit code.
 	return int(p.run(ctx) & 0xff)
