@@ -82,6 +82,12 @@ func (c *Cluster) Create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.Say("the control plane is up")
+	for _, what := range []string{"deployment/coredns", "daemonset/kube-proxy"} {
+		if _, err := c.Run(ctx, "", "kubectl", "-n", "kube-system", "rollout", "status", what, "--timeout=120s"); err != nil {
+			return err
+		}
+	}
 	c.Say("the cluster is up")
 	return nil
 }
@@ -103,16 +109,11 @@ func (c *Cluster) Delete(ctx context.Context) error {
 	return err
 }
 
-// KeepLogs writes what kind finds worth keeping of its nodes to a directory.
-func (c *Cluster) KeepLogs(ctx context.Context, dir string) error {
-	_, err := c.Run(ctx, "", "kind", "export", "logs", "--name", c.Name, dir)
-	return err
-}
-
-// Load makes an image that is a tar known to the node.
-func (c *Cluster) Load(ctx context.Context, archive string) error {
-	_, err := c.Run(ctx, "", "kind", "load", "image-archive", archive, "--name", c.Name)
-	return err
+// KeepLogs writes what kind finds worth keeping of its nodes to a directory, but for
+// the list of images: the node has no crictl.
+func (c *Cluster) KeepLogs(ctx context.Context, dir string) {
+	_, _ = c.Run(ctx, "", "kind", "export", "logs", "--name", c.Name, dir)
+	c.Say("logs are in %s", dir)
 }
 
 // OnNode runs a command on the node and returns what it prints.
@@ -148,7 +149,7 @@ func (c *Cluster) Run(ctx context.Context, stdin string, args ...string) (string
 
 // Say tells how far it is.
 func (c *Cluster) Say(format string, args ...any) {
-	fmt.Fprintf(c.progress, "kind: %5.1f s  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(c.progress, "cluster: %5.1f s  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 func (c *Cluster) path(elem ...string) string {

@@ -146,7 +146,7 @@ func runTests(ctx context.Context, m *testing.M, dir string, p Programs) (code i
 		theCluster.Say("tests")
 	}
 	if logs := os.Getenv("CLUSTER_LOGS"); logs != "" && (err != nil || code != 0) {
-		err = errors.Join(err, theCluster.KeepLogs(ctx, logs))
+		theCluster.KeepLogs(ctx, logs)
 	}
 	return code, err
 }

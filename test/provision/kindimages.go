@@ -42,13 +42,15 @@ func (n *kindNode) loadImages(ctx context.Context) error {
 	var archives []string
 	for i, ref := range references {
 		name, _, _ := strings.Cut(path.Base(ref), ":")
-		img := scratchimage.Image{Ref: ref, Files: map[string][]byte{"/tmp/": nil}, Entrypoint: []string{"/" + name},
-			Env: []string{"PATH=/:/usr/local/bin:/usr/sbin:/usr/bin"}}
+		// kubeadm names kube-proxy by this path.
+		at := "/usr/local/bin/" + name
+		img := scratchimage.Image{Ref: ref, Files: map[string][]byte{"/tmp/": nil}, Entrypoint: []string{at},
+			Env: []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin"}}
 		program := filepath.Join(n.kubernetes, name)
 		if name == "pause" {
 			program = n.pause
 		}
-		if img.Files["/"+name], err = os.ReadFile(program); err != nil {
+		if img.Files[at], err = os.ReadFile(program); err != nil {
 			return err
 		}
 		// The only one that runs another program.

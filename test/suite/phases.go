@@ -31,13 +31,17 @@ func (s *suite) lint(ctx context.Context) error {
 		s.tally.pass("lint/gofmt")
 	}
 	s.check(ctx, "lint/vet", "go", "vet", "./...")
-	s.check(ctx, "lint/vet test/cluster", "go", "-C", clusterModule, "vet", "./...")
+	for _, module := range clusterModules {
+		s.check(ctx, "lint/vet "+module, "go", "-C", module, "vet", "./...")
+	}
 	staticcheck, err := s.store.Staticcheck(ctx)
 	if err != nil {
 		return err
 	}
 	s.check(ctx, "lint/staticcheck", staticcheck, "./...")
-	s.check(ctx, "lint/staticcheck test/cluster", "env", "-C", clusterModule, staticcheck, "./...")
+	for _, module := range clusterModules {
+		s.check(ctx, "lint/staticcheck "+module, "env", "-C", module, staticcheck, "./...")
+	}
 	for _, f := range scripts {
 		s.check(ctx, "lint/bash -n "+f, "bash", "-n", f)
 	}
