@@ -28,7 +28,7 @@ func TestTheShimOnKind(t *testing.T) {
 			"--set", "image.tag=dev", "--wait", "--timeout", "4m")
 		o.rolledOut()
 		o.contains(o.does("kubectl", "get", "nodes", "-o", "jsonpath="+readyLabel), "true")
-		o.contains(o.onNode("cat", runtimeConfig), strings.TrimSpace(untouched), `runtime_type = "io.containerd.wasm.v1"`, "SystemdCgroup = true")
+		o.contains(o.onNode("cat", runtimeConfig), strings.TrimSpace(untouched), `runtime_type = 'io.containerd.wasm.v1'`, "SystemdCgroup = true")
 		if o.daemonProcess() == daemon {
 			o.t.Error("systemd has not restarted containerd")
 		}
@@ -37,7 +37,7 @@ func TestTheShimOnKind(t *testing.T) {
 		}
 	})
 	o.step("helm tests the release", func(o *owner) {
-		o.contains(o.does("helm", "-n", "wasm-system", "test", "wasm", "--logs", "--timeout", "2m"), "Phase:", "Succeeded", "hello")
+		o.contains(o.does("helm", "-n", "wasm-system", "test", "wasm", "--logs", "--timeout", "2m"), "Succeeded", "WebAssembly runs on this node")
 	})
 	o.step("the users' images are loaded", func(o *owner) { o.loadImages() })
 	o.step("a Wasm and a Linux container of a Pod talk over the loopback", func(o *owner) {
