@@ -13,7 +13,7 @@ import (
 const shimPathFile = "shim-binary-path"
 
 // noteShimPath writes the same into the bundle of a container that joins the shim of
-// its Pod. There containerd (1.7 to 2.4) leaves it out, and after a restart looks for
+// its Pod. There containerd 2.4 leaves it out, and after a restart looks for
 // the shim by the runtime's name, in its PATH: where `runtime_path` names the shim
 // and PATH does not have it, it would forget a running container.
 //

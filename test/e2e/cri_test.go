@@ -30,18 +30,19 @@ type kubelet struct {
 	handler string
 }
 
-// The handlers of Wasm Pods: with a pause container, and with the sandbox API.
+// The handlers of Wasm Pods: with a pause container, with the sandbox API, and as an
+// installer leaves it.
 const (
 	withPause    = "wasm"
 	withoutPause = "wasm-sandbox"
+	byPath       = "wasm-by-path"
 )
 
 // onKubelet runs the test against the CRI service of those of the versions that
 // are tested, with each handler that they have, on a daemon of its own.
 func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	versions = slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
-	forVersions(t, versions, func(t *testing.T, version string) {
+	forVersions(t, versionsOf(versions...), func(t *testing.T, version string) {
 		handlers := []string{withPause}
 		if version == "2.4" {
 			handlers = append(handlers, withoutPause)
@@ -52,12 +53,16 @@ func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubel
 	})
 }
 
+// versionsOf are those of the list that this run is for.
+func versionsOf(versions ...string) []string {
+	return slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
+}
+
 // onPlainKubelet is onKubelet with a pause container only, for what has nothing to
 // do with Pods.
 func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	versions = slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
-	forVersions(t, versions, func(t *testing.T, version string) { test(t, startKubelet(t, version, withPause)) })
+	forVersions(t, versionsOf(versions...), func(t *testing.T, version string) { test(t, startKubelet(t, version, withPause)) })
 }
 
 // startKubelet starts a daemon with its CRI service, and an image for Pods of the
@@ -93,7 +98,7 @@ func startKubelet(t *testing.T, version, handler string) *kubelet {
 	}
 	t.Cleanup(func() { conn.Close() })
 	k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h, handler}
-	if handler == withPause {
+	if handler != withoutPause {
 		// Its program must not be needed: it ends at once, if anything starts it.
 		pause := nativeImage(t, pauseImage)
 		pause.Entrypoint = []string{"/bin/busybox", "false"}
