@@ -27,8 +27,8 @@ orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-languag
 	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
 	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
-test: build ## run every test: lint, unit, fuzz targets, the chart, end to end and on Kubernetes
-	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e kubelet
+test: build ## run every test: lint, unit, fuzz targets, the chart, end to end, on Kubernetes and on kind
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e kubelet kind
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit

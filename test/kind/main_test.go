@@ -18,8 +18,12 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
 )
 
-// theCluster is what all tests of a run share.
-var theCluster *Cluster
+// theCluster is what all tests of a run share, and theRun ends when it is
+// interrupted: what remains of it fails at once, and the cluster is deleted.
+var (
+	theCluster *Cluster
+	theRun     context.Context
+)
 
 // Variables that tell the process that has a Docker what the one before it has found.
 const (
@@ -137,15 +141,15 @@ func runInside(m *testing.M) (code int, err error) {
 
 // runTests brings the cluster up for all tests, and removes it.
 func runTests(ctx context.Context, m *testing.M, dir string, p Programs) (code int, err error) {
-	name := "wasm-" + strings.ToLower(strings.TrimLeft(filepath.Ext(filepath.Base(filepath.Dir(dir))), "."))
-	name = fmt.Sprintf("%s%d", name, os.Getpid())
-	theCluster = New(name, dir, p, os.Stderr)
+	// Others may run in the same Docker.
+	name := fmt.Sprintf("wasm-%d", os.Getpid())
+	theCluster, theRun = New(name, dir, p, os.Stderr), ctx
 	defer func() { err = errors.Join(err, theCluster.Delete(context.WithoutCancel(ctx))) }()
 	if err = theCluster.Create(ctx); err == nil {
 		code = m.Run()
 		theCluster.Say("tests")
 	}
-	if logs := os.Getenv("CLUSTER_LOGS"); logs != "" && (err != nil || code != 0) {
+	if logs := os.Getenv("CLUSTER_LOGS"); logs != "" && ctx.Err() == nil && (err != nil || code != 0) {
 		theCluster.KeepLogs(ctx, logs)
 	}
 	return code, err

@@ -42,7 +42,7 @@ func (o *owner) explain() {
 		{"kubectl", "get", "pods", "-A", "-o", "wide"}, {"kubectl", "describe", "pods"}, {"kubectl", "-n", "wasm-system", "describe", "pods"},
 		{"kubectl", "-n", "wasm-system", "logs", "daemonset/wasm", "--tail=40"},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(theRun, time.Minute)
 		out, _ := theCluster.Run(ctx, "", args...)
 		cancel()
 		o.t.Logf("%s\n%s", strings.Join(args, " "), out)
@@ -50,7 +50,7 @@ func (o *owner) explain() {
 }
 
 func (o *owner) tries(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(theRun, patience)
 	defer cancel()
 	return theCluster.Run(ctx, "", args...)
 }
@@ -67,7 +67,7 @@ func (o *owner) does(args ...string) string {
 
 func (o *owner) apply(text string) {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(theRun, patience)
 	defer cancel()
 	if _, err := theCluster.Run(ctx, text, "kubectl", "apply", "--validate=strict", "-f", "-"); err != nil {
 		o.t.Fatal(err)
@@ -88,7 +88,9 @@ func (o *owner) rolledOut() {
 
 func (o *owner) onNode(args ...string) string {
 	o.t.Helper()
-	out, err := theCluster.OnNode(o.t.Context(), args...)
+	ctx, cancel := context.WithTimeout(theRun, patience)
+	defer cancel()
+	out, err := theCluster.OnNode(ctx, args...)
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestTheShimOnKind(t *testing.T) {
 			o.t.Errorf("%s was\n%s\nand is\n%s", runtimeConfig, untouched, now)
 		}
 		for _, path := range []string{shimDirectory, shimState} {
-			if out, err := theCluster.OnNode(o.t.Context(), "ls", "-R", path); err == nil {
+			if out, err := theCluster.OnNode(theRun, "ls", "-R", path); err == nil {
 				o.t.Errorf("%s is left:\n%s", path, out)
 			}
 		}
