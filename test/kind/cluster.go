@@ -123,15 +123,15 @@ func (c *Cluster) OnNode(ctx context.Context, args ...string) (string, error) {
 
 // Run runs a user's command, with stdin, to its end and returns all its output.
 func (c *Cluster) Run(ctx context.Context, stdin string, args ...string) (string, error) {
+	// This process's own PATH is that of the machine, whose versions are others.
 	program := args[0]
 	for _, dir := range filepath.SplitList(c.programs.Path) {
-		if file := filepath.Join(dir, args[0]); hasProgram(file) {
+		if file, err := exec.LookPath(filepath.Join(dir, args[0])); err == nil {
 			program = file
 			break
 		}
 	}
 	cmd := exec.CommandContext(ctx, program, args[1:]...)
-	// Of a user's settings only those of Docker matter, and they are in the environment.
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.path("kubeconfig"), "PATH="+c.programs.Path+":"+os.Getenv("PATH"))
 	cmd.Dir = c.programs.Checkout
 	cmd.Stdin = strings.NewReader(stdin)

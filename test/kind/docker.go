@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,10 +107,4 @@ func (d *Docker) lastLines(n int) string {
 func lacksSysResource() (bool, error) {
 	has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
 	return has == 0, err
-}
-
-// hasProgram tells whether PATH names a program.
-func hasProgram(name string) bool {
-	_, err := exec.LookPath(name)
-	return !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, fs.ErrNotExist)
 }

@@ -84,6 +84,7 @@ func TestTheShimOnKind(t *testing.T) {
 		if err == nil {
 			o.t.Fatalf("helm uninstalled it:\n%s", out)
 		}
+		o.contains(o.does("kubectl", "-n", "wasm-system", "logs", "job/wasm-uninstall"), `handler "wasm" runs Pods on this node`, "default/")
 		o.does("helm", "-n", "wasm-system", "status", "wasm")
 		o.contains(o.does("kubectl", "exec", "mixed", "-c", "linux", "--", "wget", "-qO-", "http://localhost:8080/"), "hello")
 	})

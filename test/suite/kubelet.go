@@ -43,14 +43,12 @@ func (s *suite) kind(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.bin, "containerd-shim-wasm-v1")); err != nil {
 		return fmt.Errorf("run `make build` first: %w", err)
 	}
-	if _, err := s.store.Docker(ctx); err != nil {
-		return err
-	}
 	for _, make := range []func(context.Context) (string, error){s.store.KindNode, s.store.Kind, s.store.Helm, s.store.Busybox, s.store.Guests} {
 		if _, err := make(ctx); err != nil {
 			return err
 		}
 	}
-	// Its steps bound themselves, so that the cluster is deleted whatever happens.
-	return s.goTestIn(ctx, filepath.Join(s.store.Checkout, kindModule), []string{"go", "test", "-json", "-count=1", "-timeout=30m", "./..."}, []string{"E2E_BIN=" + s.bin}, s.tally)
+	// Each step of it has a limit that is nearer, so that the cluster is deleted.
+	args := []string{"go", "test", "-json", "-count=1", "-timeout=30m", "./..."}
+	return s.goTestIn(ctx, filepath.Join(s.store.Checkout, kindModule), args, []string{"E2E_BIN=" + s.bin}, s.tally)
 }
