@@ -59,6 +59,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, classify(err)
 	}
 	marks.Add("shim: has read the spec")
+	if err := noteShimPath(r.Bundle); err != nil {
+		return nil, nil, err
+	}
 	rootfs, mounted, err := mountRootfs(r, spec)
 	if err != nil {
 		return nil, nil, err
