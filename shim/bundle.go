@@ -28,7 +28,11 @@ func writeRecord(bundle string, r record) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(bundle, recordFile)
+	return writeWhole(filepath.Join(bundle, recordFile), b)
+}
+
+// writeWhole writes a file that is there with all its bytes or as it was.
+func writeWhole(path string, b []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		_ = os.Remove(tmp) // a full disk takes the name and not the bytes
@@ -38,6 +42,26 @@ func writeRecord(bundle string, r record) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// binaryFile holds the path of the shim's binary, by which a restarted containerd
+// finds the shim of a bundle again (loadShim of core/runtime/v2, since 1.6).
+const binaryFile = "shim-binary-path"
+
+// writeBinaryPath does for a container that joins a running shim what containerd does
+// for the one that started it. Without the file, containerd looks for the runtime's
+// name in its PATH after a restart; where the shim is configured by runtime_path alone
+// it is not there, and every container of the Pod but the first would be given up.
+func writeBinaryPath(bundle string) error {
+	path := filepath.Join(bundle, binaryFile)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own binary: %w", err)
+	}
+	return writeWhole(path, []byte(self))
 }
 
 // readRecord returns nil when the bundle is not that of a Wasm container.

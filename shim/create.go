@@ -56,6 +56,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, classify(err)
 	}
+	if err := writeBinaryPath(r.Bundle); err != nil {
+		return nil, nil, err
+	}
 	rootfs, mounted, err := mountRootfs(r, spec)
 	if err != nil {
 		return nil, nil, err
