@@ -16,7 +16,9 @@ func (s *suite) kubelet(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.bin, "containerd-shim-wasm-v1")); err != nil {
 		return fmt.Errorf("run `make build` first: %w", err)
 	}
-	for _, make := range []func(context.Context) (string, error){s.store.Kubernetes, s.store.Runc, s.store.Busybox, s.store.Guests} {
+	for _, make := range []func(context.Context) (string, error){
+		s.store.Kubernetes, s.store.Daprd, s.store.Helm, s.store.Registry, s.store.Runc, s.store.Busybox, s.store.Guests,
+	} {
 		if _, err := make(ctx); err != nil {
 			return err
 		}
