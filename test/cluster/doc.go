@@ -8,7 +8,6 @@
 //   - scores of the OOM killer below 0: not every machine has CAP_SYS_RESOURCE, so
 //     containerd and kubelet are told to leave them;
 //   - cgroups through systemd: there is none in the node;
-//   - probes by gRPC: no guest of the tests serves it;
 //   - AppArmor and SELinux: the kernel of a test machine may have neither;
 //   - several machines, and networks with policies: a second node, on which the chart
 //     is installed, shares the first one's;

@@ -133,6 +133,37 @@ spec:
 	}
 }
 
+// The guest serves by google.golang.org/grpc. Its second instance does not know the
+// service that is asked for.
+func TestProbesByGRPC(t *testing.T) {
+	s := newSpace(t)
+	s.create(`
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  runtimeClassName: wasm
+  containers:
+  - name: c
+    image: ` + GRPCImage + `
+    args: ["9000"]
+    startupProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 90}
+    readinessProbe: {grpc: {port: 9000, service: orders}, periodSeconds: 1}
+    livenessProbe: {grpc: {port: 9000}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unknown}
+spec:
+  runtimeClassName: wasm
+  containers: [{name: c, image: ` + GRPCImage + `, args: ["9000"], readinessProbe: {grpc: {port: 9000, service: invoices}, periodSeconds: 1}}]
+`)
+	if p := s.ready("p"); p.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("the container was restarted: %s", status(p))
+	}
+	s.described("unknown", "Readiness probe failed: error: health rpc probe failed", "NotFound")
+}
+
 func TestLivenessProbeRestartsAGuestThatIsBroken(t *testing.T) {
 	s := newSpace(t)
 	s.create(`

@@ -81,7 +81,7 @@ func makePrograms(ctx context.Context, store *provision.Store) (p Programs, err 
 	p.RuntimeClass = filepath.Join(store.Checkout, "deploy/runtimeclass.yaml")
 	p.Chart = filepath.Join(store.Checkout, "charts/containerd-shim-wasm")
 	p.Guests = map[string]string{}
-	for _, name := range []string{"web", "hello-c", "probe-c", "probe-go", "probe-rust"} {
+	for _, name := range []string{"web", "grpc-go", "hello-c", "probe-c", "probe-go", "probe-rust"} {
 		if p.Guests[name], err = store.Guest(ctx, name); err != nil {
 			return p, err
 		}

@@ -41,6 +41,11 @@ state = "/run/containerd"
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wasm]
     runtime_type = "io.containerd.wasm.v1"
     pod_annotations = ["io.containerd.wasm.v1/*", "run.oci.handler"]
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wasm-without-pause]
+    runtime_type = "io.containerd.wasm.v1"
+    pod_annotations = ["io.containerd.wasm.v1/*", "run.oci.handler"]
+    sandboxer = "shim"
+    disable_pause_image_pull = true
 [plugins."io.containerd.internal.v1.opt"]
   path = %[5]q
 `
