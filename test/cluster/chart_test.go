@@ -103,11 +103,9 @@ func TestChartInstallsUpgradesAndUninstalls(t *testing.T) {
 	if b, err := os.ReadFile(n.config); err != nil || string(b) != string(config) {
 		t.Errorf("containerd's configuration, %v:\n%s", err, b)
 	}
-	for _, path := range []string{n.state, "/run/wasm-node-installer.lock"} {
-		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-			left, _ := filepath.Glob(path + "/*")
-			t.Errorf("%s is left on the node with %v: %v", path, left, err)
-		}
+	if _, err := os.Stat(n.state); !errors.Is(err, fs.ErrNotExist) {
+		left, _ := filepath.Glob(n.state + "/*")
+		t.Errorf("%s is left on the node with %v: %v", n.state, left, err)
 	}
 	contains(t, s.does("get", "all,clusterroles,clusterrolebindings,serviceaccounts,runtimeclasses", "-l", "app.kubernetes.io/instance=wasm"), "No resources found")
 }
