@@ -52,7 +52,7 @@ const binaryFile = "shim-binary-path"
 // for the one that started it. Without the file, containerd looks for the runtime's
 // name in its PATH after a restart; where the shim is configured by runtime_path alone
 // it is not there, and every container of the Pod but the first would be given up.
-func writeBinaryPath(bundle string) error {
+func writeBinaryPath(bundle string, undo *undoStack) error {
 	path := filepath.Join(bundle, binaryFile)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -61,7 +61,11 @@ func writeBinaryPath(bundle string) error {
 	if err != nil {
 		return fmt.Errorf("find own binary: %w", err)
 	}
-	return writeWhole(path, []byte(self))
+	if err := writeWhole(path, []byte(self)); err != nil {
+		return err
+	}
+	undo.push(func() { _ = os.Remove(path) })
+	return nil
 }
 
 // readRecord returns nil when the bundle is not that of a Wasm container.

@@ -18,11 +18,16 @@ func TestBundleNamesTheBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for bundle, want := range map[string]string{joined: self, first: "/by/containerd"} {
-		if err := writeBinaryPath(bundle); err != nil {
+		var undo undoStack
+		if err := writeBinaryPath(bundle, &undo); err != nil {
 			t.Fatal(err)
 		}
 		if b, err := os.ReadFile(filepath.Join(bundle, binaryFile)); err != nil || string(b) != want {
 			t.Errorf("%q, %v; want %q", b, err, want)
+		}
+		undo.run()
+		if _, err := os.Stat(filepath.Join(bundle, binaryFile)); (err == nil) != (bundle == first) {
+			t.Errorf("after a Create that failed: %v", err)
 		}
 	}
 }

@@ -56,9 +56,6 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, classify(err)
 	}
-	if err := writeBinaryPath(r.Bundle); err != nil {
-		return nil, nil, err
-	}
 	rootfs, mounted, err := mountRootfs(r, spec)
 	if err != nil {
 		return nil, nil, err
@@ -97,7 +94,14 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			}
 		}
 		native, err := nativeRequest(r, options)
-		return nil, native, err
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := writeBinaryPath(r.Bundle, &undo); err != nil {
+			return nil, nil, err
+		}
+		undo.release()
+		return nil, native, nil
 	}
 	defer target.Module.Close()
 	settings := options.guest
@@ -150,6 +154,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		ended:    c.initEnded,
 	}, &undo)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := writeBinaryPath(r.Bundle, &undo); err != nil {
 		return nil, nil, err
 	}
 	if err := c.announce(r); err != nil {
