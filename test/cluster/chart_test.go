@@ -38,7 +38,7 @@ spec:
 // node has no systemd: containerd is restarted by a command.
 func TestChartInstallsUpgradesAndUninstalls(t *testing.T) {
 	s := newSpace(t)
-	n := s.secondNode()
+	n := s.startSecondNode()
 	before := s.node(secondNode)
 	config, err := os.ReadFile(n.config)
 	if err != nil {
@@ -91,7 +91,7 @@ func TestChartInstallsUpgradesAndUninstalls(t *testing.T) {
 
 	s.helm("uninstall", "wasm", "--wait")
 	s.deleteOnSecond("wasm-test") // which helm leaves
-	s.secondIsEmpty()
+	s.until("the second node's Pods to go", s.noPodsOnSecond)
 	after := s.node(secondNode)
 	for _, m := range []map[string]string{before.Labels, before.Annotations, after.Labels, after.Annotations} {
 		delete(m, "volumes.kubernetes.io/controller-managed-attach-detach")
@@ -110,9 +110,9 @@ func TestChartInstallsUpgradesAndUninstalls(t *testing.T) {
 	contains(t, s.does("get", "all,clusterroles,clusterrolebindings,serviceaccounts,runtimeclasses", "-l", "app.kubernetes.io/instance=wasm"), "No resources found")
 }
 
-// secondNode starts it for the test, with the installer's images, of which the hook
+// startSecondNode starts it for the test, with the installer's images, of which the hook
 // needs one on any node.
-func (s *space) secondNode() *second {
+func (s *space) startSecondNode() *second {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), startTime)
 	defer cancel()
@@ -153,7 +153,7 @@ func (c *Cluster) copyImages(ctx context.Context, socket string, refs ...string)
 	return c.ctrAt(ctx, socket, "images", "import", tar)
 }
 
-// helm runs it in the test's namespace and returns all its output.
+// tryHelm runs helm in the test's namespace and returns all its output.
 func (s *space) tryHelm(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*patience)
 	defer cancel()
@@ -225,18 +225,15 @@ func (s *space) deleteOnSecond(names ...string) {
 	s.does(append([]string{"delete", "pod", "--timeout=" + (patience - time.Second).String()}, names...)...)
 }
 
-func (s *space) secondIsEmpty() {
-	s.t.Helper()
-	s.until("the second node's Pods to go", s.noPodsOnSecond)
-}
-
 func (s *space) noPodsOnSecond(ctx context.Context) error {
 	pods, err := s.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
-	if left := onSecond(pods.Items); len(left) > 0 {
-		return fmt.Errorf("%v are left", left)
+	for _, p := range pods.Items {
+		if p.Spec.NodeName == secondNode {
+			return fmt.Errorf("%s/%s is left", p.Namespace, p.Name)
+		}
 	}
 	return nil
 }

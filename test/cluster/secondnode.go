@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/wasmshim/containerd-shim-wasm/test/cluster/node"
 )
 
@@ -174,14 +172,4 @@ func (s *second) stop() {
 		containerd.stop()
 	}
 	<-s.supervised
-}
-
-// onSecond are the Pods that the node has.
-func onSecond(pods []corev1.Pod) (names []string) {
-	for _, p := range pods {
-		if p.Spec.NodeName == secondNode {
-			names = append(names, p.Namespace+"/"+p.Name)
-		}
-	}
-	return names
 }
