@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Ve
 SHIM_TAGS := no_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: build image demo orders test unit fuzz gostd chart e2e e2e-kubelet e2e-kind scale client-suite e2e-vm faults compile-storm churn lint bench clean help
+.PHONY: build image demo orders test unit fuzz gostd chart e2e e2e-kubelet e2e-kind scale client-suite e2e-vm faults compile-storm churn lint bench bench-full bench-compare clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
@@ -77,8 +77,14 @@ client-suite: build ## run containerd's own client tests with runc and with the 
 lint: ## check format, vet, staticcheck and shell scripts
 	go run ./test/suite lint
 
-bench: build ## measure against native programs in runc; BENCH="-run server -rounds 5 -out DIR"
+bench: build ## measure against native programs in runc, three minutes; BENCH="-full", "-run calls -rounds 50", "-out DIR"
 	go run ./test/bench -bin $(BIN) $(BENCH)
+
+bench-full: build ## the same in thirty minutes; BENCH=-doc writes the result into docs/performance.md and the baseline
+	go run ./test/bench -bin $(BIN) -full $(BENCH)
+
+bench-compare: build ## measure and compare with test/bench/baseline.json; BENCH="-from FILE" compares an earlier run
+	go run ./test/bench -bin $(BIN) -compare test/bench/baseline.json $(BENCH)
 
 clean: ## remove bin/ and what killed tests left; the cache of test tools stays
 	rm -rf $(BIN) $(BIN).test

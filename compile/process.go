@@ -15,6 +15,7 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
+	"github.com/wasmshim/containerd-shim-wasm/internal/osthread"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 )
@@ -63,6 +64,8 @@ type process struct {
 	stderr *os.File
 	// killsBefore are the OOM kills of the cgroup before the process was there.
 	killsBefore uint64
+	// born says that the process was in the cgroup from its beginning.
+	born bool
 	// status is set before done is closed, at the end of the process.
 	status int
 	done   chan struct{}
@@ -109,9 +112,20 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 		starter = start
 	}
 	var wait func() (int, error)
-	err = config.Start(func() (err error) {
-		wait, err = starter(p.cmd)
-		return err
+	osthread.Run(func() (clean bool) {
+		outside := true
+		clean, err = config.Start(func() (err error) {
+			start := func() (err error) {
+				wait, err = starter(p.cmd)
+				return err
+			}
+			if c.Cgroup == nil {
+				return start()
+			}
+			p.born, outside, err = c.Cgroup.Start(p.cmd, start)
+			return err
+		})
+		return clean && outside
 	})
 	if err != nil {
 		return nil, fmt.Errorf("spawn the sandbox's init: %w", err)
@@ -127,7 +141,7 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 // run lets the process compile and returns when it has ended after a report that
 // it has done so.
 func (p *process) run(ctx context.Context, config *sandbox.Config) error {
-	if cg := p.compiler.Cgroup; cg != nil {
+	if cg := p.compiler.Cgroup; cg != nil && !p.born {
 		// One that has ended is found by its missing report.
 		if err := cg.Add(p.cmd.Process.Pid); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("add the process to cgroup %s: %w", cg.Path(), err)

@@ -23,7 +23,7 @@ func Debug() int {
 	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
 		_ = unix.Close(fd)
 	}
-	if err := control.SendReady(socket); err != nil {
+	if err := control.SendReady(socket, nil); err != nil {
 		return 1 // the shim is gone
 	}
 	_ = socket.Close()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/timeline"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/harden"
 )
@@ -24,6 +25,8 @@ func Guest() int {
 	// First of all: where nothing was inherited, Go's poller may take the
 	// number for itself.
 	cache := isDirectory(control.CacheFD)
+	marks := timeline.Inherited()
+	marks.Add("runner: begins")
 	// Compiled code cannot be preempted: with one processor a guest that spins
 	// would keep the signals below from being seen.
 	if runtime.GOMAXPROCS(0) < 2 {
@@ -41,6 +44,7 @@ func Guest() int {
 		// not wait for its end.
 		_ = unix.Close(control.CacheFD)
 	}
+	marks.Add("runner: has loaded the module")
 	if err == nil {
 		err = confine()
 	}
@@ -52,7 +56,8 @@ func Guest() int {
 	// signal ends the process as it ends any other.
 	handled := make(chan struct{})
 	go handleSignals(handled, signals)
-	if err := control.SendReady(socket); err != nil {
+	marks.Add("runner: is confined and ready")
+	if err := control.SendReady(socket, marks); err != nil {
 		// The shim is gone, and so is everybody who would want a message.
 		return 1
 	}

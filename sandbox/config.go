@@ -37,6 +37,9 @@ type Config struct {
 	// With either the init moves, see Moves.
 	User *UserNamespace `json:"user,omitempty"`
 	Time *TimeNamespace `json:"time,omitempty"`
+	// Timeline asks for marks of the start, which the program gets in its
+	// environment, see package timeline.
+	Timeline bool `json:"timeline,omitempty"`
 	// Moved says that this init is the second process: it is in the namespaces
 	// of Join, PidPath, User and Time, and has the descriptors of the root file
 	// system and of the mounts.

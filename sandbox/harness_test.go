@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/osthread"
 )
 
 // ctrSpec is what `ctr run` of containerd 2 asks for.
@@ -186,7 +187,7 @@ func (s *sandboxTest) spawn(t testing.TB, c *Config) ([]byte, error) {
 		closers = append(closers, workload, module, cache, leak, leakDir)
 	}
 	cmd := c.Command("/proc/self/exe", [3]*os.File{s.stdin, outW, os.Stderr}, extra)
-	err = c.Start(cmd.Start)
+	err = startIn(c, cmd.Start)
 	for _, f := range closers {
 		f.Close()
 	}
@@ -361,4 +362,13 @@ func symlink(t testing.TB, target, path string) {
 	if err := os.Symlink(target, path); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// startIn starts a process as the shim does.
+func startIn(c *Config, start func() error) (err error) {
+	osthread.Run(func() (clean bool) {
+		clean, err = c.Start(start)
+		return clean
+	})
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
+	"github.com/wasmshim/containerd-shim-wasm/internal/timeline"
 )
 
 // Init is the process that Command describes. It builds the sandbox that the
@@ -26,7 +27,8 @@ import (
 // thread the process, whichever it is.
 func Init() {
 	runtime.LockOSThread()
-	err := guard(enter)
+	begun := timeline.Now()
+	err := guard(func() error { return enter(begun) })
 	_ = control.SendError(descriptor(control.SocketFD), err)
 	os.Exit(1)
 }
@@ -43,7 +45,7 @@ func guard(f func() error) (err error) {
 }
 
 // enter does not return when it succeeds.
-func enter() error {
+func enter(begun int64) error {
 	// A thread that shares its working directory with others cannot enter a
 	// mount namespace, and execve(2) by a thread whose fs_struct others use
 	// makes their clone(2) fail with EAGAIN meanwhile, which Go does not
@@ -63,6 +65,11 @@ func enter() error {
 	if err != nil {
 		return err
 	}
+	var marks *timeline.Marks
+	if c.Timeline {
+		marks = &timeline.Marks{{Name: "init: begins", At: begun}}
+	}
+	marks.Add("init: has its configuration")
 	unix.Umask(0)
 	if c.Moves() && !c.Moved {
 		return c.move()
@@ -73,6 +80,7 @@ func enter() error {
 	if err := c.surround(); err != nil {
 		return err
 	}
+	marks.Add("init: has built the sandbox")
 	cwd, err := c.openCwd()
 	if err != nil {
 		return err
@@ -85,6 +93,8 @@ func enter() error {
 	if err := c.becomeUser(cwd); err != nil {
 		return err
 	}
+	marks.Add("init: becomes the runner")
+	c.Env = append(c.Env, marks.Environment()...)
 	return c.execute()
 }
 

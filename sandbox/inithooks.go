@@ -20,7 +20,7 @@ func (r *root) runHooks() error {
 		return nil
 	}
 	if h.Await {
-		if err := control.SendReady(descriptor(control.SocketFD)); err != nil {
+		if err := control.SendReady(descriptor(control.SocketFD), nil); err != nil {
 			return fmt.Errorf("wait for the hooks of the runtime: %w", err)
 		}
 	}

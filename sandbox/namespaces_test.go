@@ -63,7 +63,7 @@ func TestStartReturnsTheErrorOfStart(t *testing.T) {
 	held := hold(t, unix.CLONE_NEWPID)
 	for _, path := range []string{"", held("pid")} {
 		c := &Config{PidPath: path}
-		if err := c.Start(func() error { return io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
+		if err := startIn(c, func() error { return io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
 			t.Errorf("with %q: %v", path, err)
 		}
 	}

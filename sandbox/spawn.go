@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -57,39 +56,23 @@ func initEnv() []string { return []string{"GOGC=off", "GOMAXPROCS=1"} }
 
 // Start calls start, which starts the command, such that the child is born in
 // the spec's pid namespace where the spec names one. start must fork in the
-// goroutine that calls it, as exec.Cmd.Start does; it runs in one of its own.
-// The error is that of start, or of class NotFound or InvalidArgument when the
-// namespace cannot be entered.
-func (c *Config) Start(start func() error) error {
+// goroutine that calls it, as exec.Cmd.Start does. Start itself is to be called by
+// way of osthread.Run, which gets clean. The error is that of start, or of class
+// NotFound or InvalidArgument when the namespace cannot be entered.
+func (c *Config) Start(start func() error) (clean bool, err error) {
 	if c.PidPath == "" && c.container == nil || c.Moves() {
-		return start()
+		return true, start()
 	}
-	result := make(chan error)
-	go func() {
-		// A thread that may not go back to our own pid namespace must not be
-		// reused. The runtime ends a thread whose goroutine returns locked;
-		// until then it makes no other thread from this one.
-		runtime.LockOSThread()
-		err, clean := c.startIn(start)
-		if clean {
-			runtime.UnlockOSThread()
-		}
-		result <- err
-	}()
-	return <-result
-}
-
-func (c *Config) startIn(start func() error) (err error, clean bool) {
 	own, err := unix.Open("/proc/thread-self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open our own pid namespace: %w", err), true
+		return true, fmt.Errorf("open our own pid namespace: %w", err)
 	}
 	defer unix.Close(own)
 	if err := c.enterPidNamespace(); err != nil {
-		return err, true
+		return true, err
 	}
 	err = start()
-	return err, unix.Setns(own, unix.CLONE_NEWPID) == nil
+	return unix.Setns(own, unix.CLONE_NEWPID) == nil, err
 }
 
 // enterPidNamespace moves the future children of this thread.

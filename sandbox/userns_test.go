@@ -320,7 +320,7 @@ func TestAnInitThatMovesEndsWithItsCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := c.Command("/proc/self/exe", [3]*os.File{nil, nil, os.Stderr}, []*os.File{configR, theirs, program})
-	if err := c.Start(cmd.Start); err != nil {
+	if err := startIn(c, cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	configR.Close()

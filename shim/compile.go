@@ -36,7 +36,9 @@ func (c *compiled) release(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	c.mount.Close()
+	// Beside the caller: before a detached mount is gone, the kernel waits for
+	// every processor.
+	go c.mount.Close()
 	if err := c.entry.Close(); err != nil {
 		log.G(ctx).WithError(err).Warn("release compiled code")
 	}

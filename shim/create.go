@@ -47,6 +47,8 @@ func (u *undoStack) release() { *u = nil }
 func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *container, native *taskapi.CreateTaskRequest, _ error) {
 	var undo undoStack
 	defer undo.run()
+	marks := newTimeline()
+	marks.Add("shim: is asked to create")
 
 	options, err := parseOptions(r.Options)
 	if err != nil {
@@ -56,6 +58,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, classify(err)
 	}
+	marks.Add("shim: has read the spec")
 	if err := noteShimPath(r.Bundle); err != nil {
 		return nil, nil, err
 	}
@@ -79,6 +82,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			return nil, nil, err
 		}
 	}
+	marks.Add("shim: has mounted the root file system")
 	layers := s.layersOf(spec, r.ID, r.Bundle, options)
 	target, err := oci.Resolve(spec, rootfs, layers.option(ctx))
 	if err != nil {
@@ -100,6 +104,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, native, err
 	}
 	defer target.Module.Close()
+	marks.Add("shim: has found the module")
 	settings := options.guest
 	if err := settings.Annotate(spec.Annotations); err != nil {
 		return nil, nil, classify(err)
@@ -123,7 +128,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, classify(err)
 	}
-	config.Env = runnerEnv()
+	config.Env, config.Timeline = runnerEnv(), marks != nil
 	target.Workload.TerminationLog = terminationLog(spec)
 	config.Landlock = c.reach(target)
 	target.Workload.Limits = c.options.compile
@@ -133,6 +138,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err := c.makeCgroup(ctx, s.namespace, spec, &undo); err != nil {
 		return nil, nil, err
 	}
+	marks.Add("shim: has made the cgroup")
 	if err := c.init.open(ctx, c.id, spec.Process.ConsoleSize, &undo); err != nil {
 		return nil, nil, err
 	}
@@ -141,6 +147,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, err
 	}
 	defer code.release(ctx)
+	marks.Add("shim: has the compiled code")
 	err = c.launch(ctx, c.init, launched{
 		config:   config,
 		workload: target.Workload,
@@ -148,6 +155,7 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		module:   target.Module,
 		code:     code,
 		ended:    c.initEnded,
+		marks:    marks,
 	}, &undo)
 	if err != nil {
 		return nil, nil, err
@@ -155,6 +163,8 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err := c.announce(r); err != nil {
 		return nil, nil, err
 	}
+	marks.Add("shim: has created the container")
+	c.life.begin(ctx, c.id, marks)
 	undo.release()
 	return c, nil, nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 	"github.com/wasmshim/containerd-shim-wasm/internal/launch"
+	"github.com/wasmshim/containerd-shim-wasm/internal/osthread"
+	"github.com/wasmshim/containerd-shim-wasm/internal/timeline"
 	"github.com/wasmshim/containerd-shim-wasm/oci"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
@@ -36,6 +38,8 @@ type launched struct {
 	container *os.File
 	// ended takes the end of the process.
 	ended func(status int, err error)
+	// marks gets those of the launch; nil where nobody asks.
+	marks *timeline.Marks
 }
 
 // launch spawns a process and returns when it has become a runner that waits
@@ -79,20 +83,28 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	if p.killsBefore, err = c.cgroup.OOMKills(); err != nil {
 		return err
 	}
-	if err := p.spawn(l.config.Start, l.ended); err != nil {
+	born := false
+	inside := func(start func() error) (err error) {
+		born, err = c.fork(p, l, start)
+		return err
+	}
+	if err := p.spawn(inside, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
 	undo.push(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	})
+	l.marks.Add("shim: has spawned the init")
 	p.stdio.started()
 	conv.Spawned()
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
-	if err := join(c.cgroup, p); err != nil {
-		return err
+	if !born {
+		if err := join(c.cgroup, p); err != nil {
+			return err
+		}
 	}
 	// The init waits for this: it does nothing outside its limits.
 	if err := conv.Send(l.config); err != nil {
@@ -104,7 +116,7 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		}
 	}
 	if l.config.AwaitsHooks() {
-		if err := awaitReport(ctx, p, c.cgroup, l.name); err != nil {
+		if _, err := awaitReport(ctx, p, c.cgroup, l.name); err != nil {
 			return err
 		}
 		if err := c.hooks.created(ctx, p.pid()); err != nil {
@@ -114,7 +126,26 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 			return fmt.Errorf("let the sandbox's init go on after the hooks: %w", err)
 		}
 	}
-	return awaitReport(ctx, p, c.cgroup, l.name)
+	marks, err := awaitReport(ctx, p, c.cgroup, l.name)
+	l.marks.Append(marks)
+	return err
+}
+
+// fork calls start, which starts the process, on a thread that is where the
+// process is to be. born says that it is in the cgroup then.
+func (c *container) fork(p *process, l launched, start func() error) (born bool, err error) {
+	osthread.Run(func() (clean bool) {
+		outside := true
+		clean, err = l.config.Start(func() (err error) {
+			if l.container != nil {
+				return start() // a guest that has used up its time must not hold up our thread
+			}
+			born, outside, err = c.cgroup.Start(p.cmd, start)
+			return err
+		})
+		return clean && outside
+	})
+	return born, err
 }
 
 // join adds a process to the cgroup. One that has ended is found by its missing
@@ -136,10 +167,14 @@ func runnerArgs(mode string, w *oci.Workload) []string {
 // container should not cost.
 func runnerEnv() []string { return []string{"GOMAXPROCS=2"} }
 
-// awaitReport returns nil when the process reports that it is ready, or an
-// error of the class that it reports. ctx ends the wait.
-func awaitReport(ctx context.Context, p *process, cg *cgroup.Cgroup, module string) error {
-	return await(ctx, p, cg, module, func() error { return control.Receive(p.control) })
+// awaitReport returns no error when the process reports that it is ready, or one
+// of the class that it reports. ctx ends the wait.
+func awaitReport(ctx context.Context, p *process, cg *cgroup.Cgroup, module string) (marks timeline.Marks, _ error) {
+	err := await(ctx, p, cg, module, func() (err error) {
+		marks, err = control.ReceiveReady(p.control)
+		return err
+	})
+	return marks, err
 }
 
 // awaitMove takes over the process as which the init goes on.

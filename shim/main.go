@@ -36,6 +36,7 @@ func Main(ctx context.Context) {
 	default:
 		if args.action == "" {
 			awaitAnswer()
+			takeStartMarks()
 		}
 		besideLeader(func() { ctrshim.RunShim(ctx, bootManager{}) })
 	}

@@ -159,6 +159,7 @@ func serverCommand(params *bootapi.BootstrapParams, options *Options, listener *
 	}
 	cmd := exec.Command(self, argv...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=4", "OTEL_SERVICE_NAME=containerd-shim-"+params.GetInstanceID())
+	cmd.Env = append(cmd.Env, startEnvironment()...)
 	cmd.Env = append(cmd.Env, podDefaults{options.UnprivilegedPorts, options.UnprivilegedICMP}.environment()...)
 	if options.LogLevel != "" {
 		cmd.Env = append(cmd.Env, logLevelEnv+"="+options.LogLevel)

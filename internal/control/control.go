@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/wasmshim/containerd-shim-wasm/internal/timeline"
 )
 
 // File descriptors that a container's process inherits beside its stdio.
@@ -111,6 +113,8 @@ type Report struct {
 	// namespace of the shim; a further report comes from there.
 	Pid   int    `json:"pid,omitempty"`
 	Error *Error `json:"error,omitempty"`
+	// Timeline is how the process became ready, if it was asked.
+	Timeline timeline.Marks `json:"timeline,omitempty"`
 }
 
 // CompileConfig is what the compile process reads from WorkloadFD as JSON. The
@@ -140,14 +144,21 @@ const WallFactor = 4
 // maxReport bounds what the shim reads from a process that runs hostile code.
 const maxReport = 64 << 10
 
+// maxMarks bounds a timeline.
+const maxMarks = 32
+
 // maxMessage bounds a sentence; it keeps a report with all its JSON escapes below
 // maxReport.
 const maxMessage = 8 << 10
 
-// SendReady reports that the process is ready and waits for the start byte.
-// It fails with io.EOF when the shim went away instead.
-func SendReady(rw io.ReadWriter) error {
-	if err := send(rw, Report{Ready: true}); err != nil {
+// SendReady reports that the process is ready, and how it became so where marks
+// is not nil, and waits for the start byte. It fails with io.EOF when the shim went away instead.
+func SendReady(rw io.ReadWriter, marks *timeline.Marks) error {
+	report := Report{Ready: true}
+	if marks != nil {
+		report.Timeline = *marks
+	}
+	if err := send(rw, report); err != nil {
 		return err
 	}
 	_, err := io.ReadFull(rw, make([]byte, 1))
@@ -185,15 +196,20 @@ func SendStart(w io.Writer) error {
 	return err
 }
 
-// Receive reads the report of a process. It returns nil when the process is
-// ready, the *Error that it reported, or io.ErrUnexpectedEOF when it died
+// Receive reads the report of a process. It returns nil when the process is ready, the *Error that it reported, or io.ErrUnexpectedEOF when it died
 // without a report.
 func Receive(r io.Reader) error {
+	_, err := ReceiveReady(r)
+	return err
+}
+
+// ReceiveReady is Receive, with how the process became ready.
+func ReceiveReady(r io.Reader) (timeline.Marks, error) {
 	rep, err := receive(r)
 	if err == nil && !rep.Ready {
-		return errors.New("read report: neither ready nor an error")
+		return nil, errors.New("read report: neither ready nor an error")
 	}
-	return err
+	return rep.Timeline, err
 }
 
 // ReceivePid reads the report of SendPid; its errors are those of Receive.
@@ -211,6 +227,10 @@ func receive(r io.Reader) (rep Report, _ error) {
 			return rep, io.ErrUnexpectedEOF
 		}
 		return rep, fmt.Errorf("read report: %w", err)
+	}
+	rep.Timeline = rep.Timeline[:min(len(rep.Timeline), maxMarks)]
+	for i, m := range rep.Timeline {
+		rep.Timeline[i].Name = sentence(m.Name)
 	}
 	if rep.Error == nil {
 		return rep, nil

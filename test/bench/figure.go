@@ -1,14 +1,20 @@
 package main
 
-import "slices"
+import (
+	"fmt"
+	"slices"
 
-// The contenders: the first of a figure's is what it is about.
+	"github.com/wasmshim/containerd-shim-wasm/test/bench/stats"
+)
+
+// The contenders that every comparison has: the first of a figure's is what it is
+// about.
 const (
 	wasm   = "wasm"
 	native = "native"
 )
 
-// figure is one quantity of one case, measured for several contenders.
+// figure is one quantity of one case, measured for one or more contenders.
 type figure struct {
 	// Measurement and Case say what was done.
 	Measurement, Case string
@@ -17,9 +23,13 @@ type figure struct {
 	// Target bounds the ratio of the first contender to the second: it is to be
 	// at least that for what is better when it is more, such as a rate, and at
 	// most that for what is better when it is less. 0 is none.
-	Target     float64
-	MoreIsGood bool
-	Series     []*series
+	Target     float64 `json:",omitempty"`
+	MoreIsGood bool    `json:",omitempty"`
+	// Most bounds the median of the first contender by itself.
+	Most *float64 `json:",omitempty"`
+	// Apart is set where a ratio says nothing: of what should be 0, say.
+	Apart  bool `json:",omitempty"`
+	Series []*series
 }
 
 // series holds the samples of one contender, one per round.
@@ -43,28 +53,55 @@ func (f *figure) add(contender int, sample float64) {
 }
 
 // median of the samples of a contender.
-func (f *figure) median(contender int) float64 {
-	return percentile(slices.Sorted(slices.Values(f.Series[contender].Samples)), 50)
-}
+func (f *figure) median(contender int) float64 { return stats.Median(f.Series[contender].Samples) }
 
-// ratios are those of the first contender to the other, round by round, sorted.
+// ratios are those of the first contender to the other, round by round; none if
+// they would say nothing.
 func (f *figure) ratios(other int) []float64 {
-	ratios := make([]float64, len(f.Series[0].Samples))
-	for i := range ratios {
-		ratios[i] = f.Series[0].Samples[i] / f.Series[other].Samples[i]
+	if f.Apart || other >= len(f.Series) {
+		return nil
 	}
-	slices.Sort(ratios)
-	return ratios
+	return stats.Ratios(f.Series[0].Samples, f.Series[other].Samples)
 }
 
-// met tells whether the median of the ratios is within the target.
+// met tells whether the median of what is bound is within its bound.
 func (f *figure) met() bool {
-	ratio := percentile(f.ratios(1), 50)
+	if f.Most != nil {
+		return f.median(0) <= *f.Most
+	}
+	ratio := stats.Median(f.ratios(1))
 	if f.MoreIsGood {
 		return ratio >= f.Target
 	}
 	return ratio <= f.Target
 }
 
+// bound is the target in words; empty without one.
+func (f *figure) bound() string {
+	switch {
+	case f.Most != nil:
+		return fmt.Sprintf("<= %g %s", *f.Most, f.Unit)
+	case f.Target == 0:
+		return ""
+	case f.MoreIsGood:
+		return fmt.Sprintf(">= %.2f x", f.Target)
+	}
+	return fmt.Sprintf("<= %.2f x", f.Target)
+}
+
+// most is for figures that are bound by themselves.
+func most(v float64) *float64 { return &v }
+
 // percentile takes sorted samples.
-func percentile(sorted []float64, p int) float64 { return sorted[(len(sorted)-1)*p/100] }
+func percentile(sorted []float64, p int) float64 { return stats.Percentile(sorted, float64(p)) }
+
+// of returns a run's figure, or nil.
+func (r *report) of(measurement, name, quantity string) *figure {
+	i := slices.IndexFunc(r.Figures, func(f *figure) bool {
+		return f.Measurement == measurement && f.Case == name && f.Quantity == quantity
+	})
+	if i < 0 {
+		return nil
+	}
+	return r.Figures[i]
+}

@@ -63,25 +63,26 @@ func measurePods(ctx context.Context, b *bench, rounds int) (_ []*figure, err er
 		holders = append(holders, newFigure("pods", c.name, "PSS of what holds its namespaces", "KiB", wasm, inRunc.name))
 	}
 	const warmUp = 2
+	weighed := max(1, rounds/5) // rounds, the last ones; in the others nobody waits for that
 	for i := range rounds + warmUp {
 		for k, c := range append(slices.Clone(cases), inRunc) {
-			took, pod, holder, err := c.measure(ctx, d, client, i)
+			took, pod, holder, err := c.measure(ctx, d, client, i, i >= rounds+warmUp-weighed)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 			if i < warmUp {
 				continue
 			}
-			if c != inRunc {
-				times[k].add(0, milliseconds(took))
-				pods[k].add(0, pod)
-				holders[k].add(0, holder)
-				continue
+			of, series := []int{k}, 0
+			if c == inRunc {
+				of, series = []int{0, 1, 2}, 1 // all are compared with it
 			}
-			for k := range cases {
-				times[k].add(1, milliseconds(took))
-				pods[k].add(1, pod)
-				holders[k].add(1, holder)
+			for _, k := range of {
+				times[k].add(series, milliseconds(took))
+				if pod > 0 {
+					pods[k].add(series, pod)
+					holders[k].add(series, holder)
+				}
 			}
 		}
 		progress("pods", i+1, rounds+warmUp)
@@ -124,8 +125,8 @@ func startForPods(ctx context.Context, store *provision.Store, bin string) (*dae
 	return d, nil
 }
 
-// measure starts a Pod, weighs it and removes it.
-func (c podCase) measure(ctx context.Context, d *daemon.Daemon, client cri.RuntimeServiceClient, round int) (took time.Duration, pod, holder float64, err error) {
+// measure starts a Pod, weighs it if it is to once it has settled, and removes it.
+func (c podCase) measure(ctx context.Context, d *daemon.Daemon, client cri.RuntimeServiceClient, round int, weighs bool) (took time.Duration, pod, holder float64, err error) {
 	options := &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
 	if c.shared {
 		options.Pid = cri.NamespaceMode_POD
@@ -143,8 +144,13 @@ func (c podCase) measure(ctx context.Context, d *daemon.Daemon, client cri.Runti
 		return 0, 0, 0, err
 	}
 	took = time.Since(began)
-	if pod, holder, err = weighPod(d); err != nil {
-		return 0, 0, 0, err
+	if weighs {
+		if err := waitFor(ctx, settle); err != nil {
+			return 0, 0, 0, err
+		}
+		if pod, holder, err = weighPod(d); err != nil {
+			return 0, 0, 0, err
+		}
 	}
 	if _, err := client.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: r.PodSandboxId}); err != nil {
 		return 0, 0, 0, err

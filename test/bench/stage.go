@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/client"
@@ -14,56 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/oci"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
-	"github.com/wasmshim/containerd-shim-wasm/test/scratchimage"
 )
-
-// contender is one way to run a program.
-type contender struct {
-	name    string
-	runtime string
-	// pack writes an image of a program of that name to a tar.
-	pack func(ctx context.Context, b *bench, program, ref, tar string) error
-}
-
-// contenders are all ways; figures list them in this order.
-var contenders = []contender{
-	{wasm, "io.containerd.wasm.v1", packGuest},
-	{native, "io.containerd.runc.v2", packNative},
-}
-
-func names() (all []string) {
-	for _, c := range contenders {
-		all = append(all, c.name)
-	}
-	return all
-}
-
-// ref is the name of the image of a program.
-func (c *contender) ref(program string) string { return "localhost/" + program + "-" + c.name + ":1" }
-
-func packGuest(ctx context.Context, b *bench, program, ref, tar string) error {
-	guest, err := b.store.Guest(ctx, program)
-	if err != nil {
-		return err
-	}
-	out, err := exec.CommandContext(ctx, filepath.Join(b.bin, "wasmctl"), "pack", guest, "-t", ref, "-o", tar).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("wasmctl pack: %w\n%s", err, out)
-	}
-	return nil
-}
-
-func packNative(ctx context.Context, b *bench, program, ref, tar string) error {
-	path, err := b.store.Native(ctx, program)
-	if err != nil {
-		return err
-	}
-	binary, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	return scratchimage.Image{Ref: ref, Files: map[string][]byte{"/program": binary}, Entrypoint: []string{"/program"}}.Write(tar)
-}
 
 // withDaemon calls f with a private containerd that has the images of the
 // programs for every contender.
@@ -81,6 +31,10 @@ func (b *bench) withDaemon(ctx context.Context, programs []string, f func(d *dae
 		return err
 	}
 	defer func() {
+		if err != nil && ctx.Err() == nil {
+			log := daemon.Complaints(d.Log())
+			err = fmt.Errorf("%w\ncontainerd's log ends with:\n%s", err, log[max(0, len(log)-4096):])
+		}
 		left, stopErr := d.Stop(context.Background())
 		if len(left) > 0 {
 			stopErr = errors.Join(stopErr, fmt.Errorf("left when containerd stopped: %q", left))
@@ -89,7 +43,7 @@ func (b *bench) withDaemon(ctx context.Context, programs []string, f func(d *dae
 	}()
 	tar := filepath.Join(d.Dir, "work", "image.tar")
 	for _, program := range programs {
-		for _, c := range contenders {
+		for _, c := range contenders { // others run the same images
 			if err := c.pack(ctx, b, program, c.ref(program), tar); err != nil {
 				return err
 			}
@@ -100,10 +54,6 @@ func (b *bench) withDaemon(ctx context.Context, programs []string, f func(d *dae
 	}
 	return f(d)
 }
-
-// mostShares is the greatest weight of a cgroup: other work of the machine is to
-// disturb as little as it can.
-const mostShares = 262144
 
 // container is a started container.
 type container struct {
@@ -129,9 +79,9 @@ func (c *contender) start(ctx context.Context, d *daemon.Daemon, program string,
 		return nil, err
 	}
 	id := d.NewID(program)
-	spec = append(spec, oci.WithCPUShares(mostShares))
+	spec = append(spec, c.spec())
 	r.container, err = r.client.NewContainer(ctx, id, client.WithImage(img), client.WithNewSnapshot(id, img),
-		client.WithNewSpec(append([]oci.SpecOpts{oci.WithImageConfigArgs(img, args)}, spec...)...), client.WithRuntime(c.runtime, nil))
+		client.WithNewSpec(append([]oci.SpecOpts{oci.WithImageConfigArgs(img, args)}, spec...)...), client.WithRuntime(c.runtime, c.options()))
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func TestConcurrentFirstUsersCompileOnce(t *testing.T) {
 	var users sync.WaitGroup
 	for i := range outs {
 		users.Go(func() {
-			cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+			cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=5m")
 			cmd.Env = append(os.Environ(), root+"="+b.root, path+"="+module.Name())
 			var err error
 			if outs[i], err = cmd.CombinedOutput(); err != nil {
@@ -120,7 +120,7 @@ func TestTheProcessEndsWithWhoStartedIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), root+"="+b.root, "TMPDIR="+t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

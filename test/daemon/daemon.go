@@ -41,6 +41,7 @@ type Daemon struct {
 	// sandboxImage is that of Pods; empty without the service for kubelet.
 	sandboxImage string
 	owner        *os.File  // locked as long as the owner of the daemon lives
+	releaseRun   func()    // see HoldRunDirs
 	cmd          *exec.Cmd // nil while the daemon is down
 	exited       chan error
 
@@ -51,8 +52,9 @@ type Daemon struct {
 // startTimeout is ample for a loaded machine: 0.3 s is usual.
 const startTimeout = 60 * time.Second
 
-// settleTime is how long ended containers may take to disappear.
-const settleTime = 5 * time.Second
+// settleTime is how long ended containers may take to disappear from a loaded
+// machine.
+const settleTime = 30 * time.Second
 
 // dirPrefix begins the names of the daemons' directories in os.TempDir. It is
 // short because a socket's path has at most 107 bytes.
@@ -83,7 +85,13 @@ func start(ctx context.Context, version string, p Programs, sandboxImage string,
 		return nil, err
 	}
 	d := &Daemon{Version: version, Dir: dir, Namespace: filepath.Base(dir), programs: p, sandboxImage: sandboxImage}
-	if err := d.prepare(env); err != nil {
+	if d.releaseRun, err = HoldRunDirs(); err == nil {
+		err = d.prepare(env)
+	}
+	if err != nil {
+		if d.releaseRun != nil {
+			d.releaseRun()
+		}
 		os.RemoveAll(dir)
 		return nil, err
 	}
@@ -289,6 +297,7 @@ func (d *Daemon) Restart(ctx context.Context, sig syscall.Signal) error {
 func (d *Daemon) Stop(ctx context.Context) (left []string, _ error) {
 	killErr := d.Kill(syscall.SIGTERM)
 	left, err := d.leaks(ctx)
+	d.releaseRun()
 	err = errors.Join(killErr, err, remove(ctx, d.Scope()))
 	d.owner.Close()
 	return left, err
@@ -303,17 +312,19 @@ func (d *Daemon) leaks(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Unpacked images are in no container.
-		images := "file " + d.path("root", "io.containerd.snapshotter.v1.overlayfs")
-		left := slices.DeleteFunc(found, func(line string) bool {
-			// The directory of a namespace stays, too.
-			return strings.HasPrefix(line, images) || strings.HasSuffix(line, ".task/"+CRINamespace) || strings.HasSuffix(line, ".shim/"+CRINamespace)
-		})
+		left := slices.DeleteFunc(found, d.Stays)
 		if len(left) == 0 || ctx.Err() != nil || time.Now().After(deadline) {
 			return left, nil
 		}
 		time.Sleep(20 * time.Millisecond) // no event tells
 	}
+}
+
+// Stays says of a line of a census that it is no container's: an image that is
+// unpacked, or the directory of a namespace.
+func (d *Daemon) Stays(line string) bool {
+	return strings.HasPrefix(line, "file "+d.path("root", "io.containerd.snapshotter.v1.overlayfs")) ||
+		strings.HasSuffix(line, ".task/"+CRINamespace) || strings.HasSuffix(line, ".shim/"+CRINamespace)
 }
 
 // remove sweeps the scope until nothing is left of it, its directory included.
@@ -342,14 +353,6 @@ func remove(ctx context.Context, s census.Scope) error {
 			return errors.Join(err, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
-	}
-}
-
-// removeEmptyRunDirs removes what shims make in /run whatever the daemon's
-// configuration says, unless others use it.
-func removeEmptyRunDirs() {
-	for _, dir := range []string{"s", "runc/" + CRINamespace, "runc", "fifo", ""} {
-		_ = os.Remove(filepath.Join("/run/containerd", dir)) // fails when not empty
 	}
 }
 

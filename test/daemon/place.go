@@ -10,8 +10,9 @@ import (
 // starts. Its base name names the cgroups that belong to it. When its owner is
 // killed, SweepAbandoned removes it as it removes a Daemon.
 type Place struct {
-	Dir   string
-	owner *os.File
+	Dir        string
+	owner      *os.File
+	releaseRun func()
 }
 
 // NewPlace makes a place. The caller calls Remove.
@@ -20,12 +21,18 @@ func NewPlace() (*Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	owner, err := lockOwner(dir, os.O_CREATE)
+	release, err := HoldRunDirs()
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &Place{Dir: dir, owner: owner}, nil
+	owner, err := lockOwner(dir, os.O_CREATE)
+	if err != nil {
+		release()
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return &Place{Dir: dir, owner: owner, releaseRun: release}, nil
 }
 
 // Mark is the variable that all processes of the place have in their
@@ -34,6 +41,7 @@ func (p *Place) Mark() string { return p.daemon().Scope().Mark }
 
 // Remove ends what still runs in the place and removes it with its cgroups.
 func (p *Place) Remove(ctx context.Context) error {
+	p.releaseRun()
 	err := remove(ctx, p.daemon().Scope())
 	p.owner.Close()
 	return err

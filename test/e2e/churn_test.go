@@ -27,7 +27,7 @@ import (
 func TestManyContainersInARowLeaveNoGrowth(t *testing.T) {
 	onEachDaemon(t, func(t *testing.T, h *host) {
 		h.withoutGrowth(t, h.Pid(), func() {
-			for range min(theSuite.churn, 100) {
+			for range min(theSuite.churn/4, 100) {
 				if got := h.probe(t, "hello"); got.Code != 0 || got.Stdout != "hello from probe-c\n" {
 					t.Fatalf("%+v", got)
 				}
@@ -37,7 +37,7 @@ func TestManyContainersInARowLeaveNoGrowth(t *testing.T) {
 }
 
 func TestFiftyContainersAtATimeLeaveNoGrowth(t *testing.T) {
-	onNewestDaemon(t, func(t *testing.T, h *host) {
+	onNewestDaemonAlone(t, func(t *testing.T, h *host) {
 		cl := h.connect(t)
 		atATime(50, 50, func(int) error { return h.cycle(t, cl, "probe-c", "hello") }) // warm
 		h.withoutGrowth(t, h.Pid(), func() {
@@ -77,7 +77,7 @@ func TestManyExecsInOneContainerLeaveNoGrowth(t *testing.T) {
 
 // One shim sees every container of its Pod, native ones among them.
 func TestManyContainersInOnePodLeaveItsShimAsItWas(t *testing.T) {
-	onNewestDaemon(t, func(t *testing.T, h *host) {
+	onNewestDaemonAlone(t, func(t *testing.T, h *host) {
 		h.image(t, "native")
 		cl := h.connect(t)
 		group := h.NewID("group")

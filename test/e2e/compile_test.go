@@ -245,7 +245,7 @@ func TestACompileThatIsEndedLeavesNothing(t *testing.T) {
 // On a node of Kubernetes the images are those of Pods, and CRI gives each of them
 // three names.
 func TestCompileFindsTheImagesOfPods(t *testing.T) {
-	onPlainKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
+	onOwnPlainKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
 		// An empty flag is none.
 		has(t, k.h.runWasmctl(t, "compile", "--all", "--namespace="), 0, "compiled  localhost/probe-c:1 /probe-c.wasm", "native    "+pauseImage+"\n", "1 compiled, 0 cached, 1 native, 0 skipped, 0 failed\n")
 	})

@@ -76,6 +76,9 @@ func TestACrateConnectsToAPeer(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { l.Close() })
+				if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
+					t.Fatal(err)
+				}
 				heard := make(chan string, 1)
 				go func() {
 					c, err := l.Accept()

@@ -18,7 +18,7 @@ const shimName = "containerd-shim-wasm-v1"
 
 // Whoever takes part in the creation of a container dies as soon as it is there.
 func TestFaultWhoCreatesAContainerIsKilledAtFirstSight(t *testing.T) {
-	onFaultDaemon(t, func(t *testing.T, h *host) {
+	onFaultDaemonAlone(t, func(t *testing.T, h *host) {
 		for _, victim := range []struct {
 			name    string
 			matches func(proc) bool

@@ -39,93 +39,112 @@ const (
 )
 
 // onKubelet runs the test against the CRI service of those of the versions that
-// are tested, with each handler that they have, on a daemon of its own.
+// are tested, with each handler that they have, as onEachDaemon.
 func onKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	forVersions(t, versionsOf(versions...), func(t *testing.T, version string) {
-		handlers := []string{withPause}
-		if version == "2.4" {
-			handlers = append(handlers, withoutPause)
-		}
-		for _, handler := range handlers {
-			t.Run(handler, func(t *testing.T) { test(t, startKubelet(t, version, handler)) })
-		}
+	forHandlers(t, versions, func(t *testing.T, version, handler string) {
+		onDaemonOfKubelet(t, borrow(t, kind{version, handler}), test)
 	})
 }
 
-// versionsOf are those of the list that this run is for.
-func versionsOf(versions ...string) []string {
-	return slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
+// onOwnKubelet is onKubelet for tests that stop their daemon or change what it has.
+func onOwnKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
+	t.Helper()
+	forHandlers(t, versions, func(t *testing.T, version, handler string) {
+		onDaemonOfKubelet(t, own(t, kind{version, handler}), test)
+	})
 }
 
 // onPlainKubelet is onKubelet with a pause container only, for what has nothing to
 // do with Pods.
 func onPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	forVersions(t, versionsOf(versions...), func(t *testing.T, version string) { test(t, startKubelet(t, version, withPause)) })
+	forVersions(t, testedOf(versions), func(t *testing.T, version string) {
+		onDaemonOfKubelet(t, borrow(t, kind{version, withPause}), test)
+	})
 }
 
-// startKubelet starts a daemon with its CRI service, and an image for Pods of the
-// handler. Who needs no pause container finds no pause image.
-func startKubelet(t *testing.T, version, handler string) *kubelet {
+// onOwnPlainKubelet is onPlainKubelet on a daemon of the test's own.
+func onOwnPlainKubelet(t *testing.T, versions []string, test func(t *testing.T, k *kubelet)) {
 	t.Helper()
-	p, err := theSuite.programs(t.Context(), version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.Getenv("E2E_SHIPPED") == "" { // where only limits are tested
-		if p.Network, err = theSuite.store.PodNetwork(t.Context()); err != nil {
-			t.Fatal(err)
+	forVersions(t, testedOf(versions), func(t *testing.T, version string) {
+		onDaemonOfKubelet(t, own(t, kind{version, withPause}), test)
+	})
+}
+
+func forHandlers(t *testing.T, versions []string, test func(t *testing.T, version, handler string)) {
+	t.Helper()
+	forVersions(t, testedOf(versions), func(t *testing.T, version string) {
+		handlers := []string{withPause}
+		if version == "2.4" {
+			handlers = append(handlers, withoutPause)
 		}
-	}
-	d, err := daemon.StartCRI(t.Context(), version, p, pauseImage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &host{Daemon: d, imported: map[string]bool{}}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(daemon.Complaints(h.Log()))
-		}
-		left, err := h.Stop(context.Background())
-		if err != nil || len(left) > 0 {
-			t.Errorf("left when containerd stopped: %v\n%s", err, strings.Join(left, "\n"))
+		for _, handler := range handlers {
+			t.Run(handler, func(t *testing.T) {
+				t.Parallel()
+				test(t, version, handler)
+			})
 		}
 	})
+}
+
+// testedOf leaves out the versions that this run does not test.
+func testedOf(versions []string) []string {
+	return slices.DeleteFunc(slices.Clone(theSuite.versions), func(v string) bool { return !slices.Contains(versions, v) })
+}
+
+func onDaemonOfKubelet(t *testing.T, h *host, test func(t *testing.T, k *kubelet)) {
+	t.Helper()
+	k := h.kubelet(t)
+	h.check(t, func() { test(t, k) })
+}
+
+// kubelet returns a client of the daemon's CRI service, which has an image for
+// Pods of its handler. Who needs no pause container finds no pause image.
+func (h *host) kubelet(t *testing.T) *kubelet {
+	t.Helper()
 	conn, err := grpc.NewClient("unix://"+h.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h, handler}
-	if handler != withoutPause {
+	k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h, h.kind.handler}
+	if k.handler != withoutPause {
 		// Its program must not be needed: it ends at once, if anything starts it.
-		pause := nativeImage(t, pauseImage)
-		pause.Entrypoint = []string{"/bin/busybox", "false"}
-		k.add(t, pause)
+		k.has(t, pauseImage, func() scratchimage.Image {
+			pause := nativeImage(t, pauseImage)
+			pause.Entrypoint = []string{"/bin/busybox", "false"}
+			return pause
+		})
 	}
-	k.add(t, scratchimage.Image{
-		Ref:        "localhost/probe-c:1",
-		Files:      map[string][]byte{"/probe-c.wasm": guestBinary(t, "probe-c"), "/tmp/": nil, "/etc/": nil},
-		Entrypoint: []string{"/probe-c.wasm"},
+	k.has(t, "localhost/probe-c:1", func() scratchimage.Image {
+		return scratchimage.Image{
+			Ref:        "localhost/probe-c:1",
+			Files:      map[string][]byte{"/probe-c.wasm": guestBinary(t, "probe-c"), "/tmp/": nil, "/etc/": nil},
+			Entrypoint: []string{"/probe-c.wasm"},
+		}
 	})
 	return k
 }
 
-// add imports an image for Pods.
-func (k *kubelet) add(t *testing.T, img scratchimage.Image) {
+// has imports an image for Pods unless the daemon has it.
+func (k *kubelet) has(t *testing.T, ref string, make func() scratchimage.Image) {
 	t.Helper()
+	if k.h.imported[ref] {
+		return
+	}
 	file := filepath.Join(k.h.Dir, "work", "image.tar")
-	if err := img.Write(file); err != nil {
+	if err := make().Write(file); err != nil {
 		t.Fatal(err)
 	}
 	if r := k.h.Ctr(t.Context(), "--namespace", daemon.CRINamespace, "images", "import", file); r.Code != 0 {
-		t.Fatalf("import %s: %+v", img.Ref, r)
+		t.Fatalf("import %s: %+v", ref, r)
 	}
-	within(t, "CRI knows "+img.Ref, func() bool {
-		r, err := k.images.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: img.Ref}})
+	within(t, "CRI knows "+ref, func() bool {
+		r, err := k.images.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: ref}})
 		return err == nil && r.Image != nil
 	})
+	k.h.imported[ref] = true
 }
 
 // podCgroup makes the cgroup of a Pod, as kubelet does, and removes it.
@@ -191,7 +210,7 @@ func TestKubeletSeesWhatTheKernelCounts(t *testing.T) {
 					NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
 				},
 			},
-			LogDirectory: filepath.Join(k.h.Dir, "work"),
+			LogDirectory: t.TempDir(),
 		}
 		pod, err := k.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox, RuntimeHandler: k.handler})
 		if err != nil {

@@ -23,11 +23,21 @@ import (
 // on the newest containerd alone, unless `make faults` asks for all of them.
 func onFaultDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	versions := theSuite.versions
-	if !theSuite.faults {
-		versions = versions[:1]
+	forVersions(t, faultVersions(), func(t *testing.T, version string) { onDaemonOfItsOwn(t, version, test) })
+}
+
+// onFaultDaemonAlone is onFaultDaemon with nothing beside it: for tests that take
+// the whole machine, or hunt what lives for milliseconds.
+func onFaultDaemonAlone(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forVersionsInTurn(t, faultVersions(), func(t *testing.T, version string) { onDaemonOfItsOwn(t, version, test) })
+}
+
+func faultVersions() []string {
+	if theSuite.faults {
+		return theSuite.versions
 	}
-	onOwnDaemonOf(t, versions, test)
+	return theSuite.versions[:1]
 }
 
 // moments are fractions of what a call takes, at which something is killed.
@@ -246,6 +256,22 @@ func (h *host) removeHiddenBundles(t *testing.T) {
 			if err := os.RemoveAll(bundle); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// removeLeases removes what a client leaves that is killed at its work or finds no
+// daemon to end it with. It ends by itself, in a day.
+func (h *host) removeLeases(t *testing.T) {
+	t.Helper()
+	cl := h.connect(t)
+	leases, err := cl.LeasesService().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range leases {
+		if err := cl.LeasesService().Delete(t.Context(), l); err != nil {
+			t.Error(err)
 		}
 	}
 }

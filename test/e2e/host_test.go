@@ -3,9 +3,9 @@ package e2e
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,8 +18,9 @@ const (
 	runc = "io.containerd.runc.v2"
 
 	// patience is for things that containerd or the kernel do a little later
-	// than they answer, such as removing a cgroup or collecting garbage.
-	patience = 15 * time.Second
+	// than they answer, such as removing a cgroup or collecting garbage. It is only
+	// ever used up by what never comes, however loaded the machine.
+	patience = time.Minute
 	// runTime is far beyond what a run takes, and beyond a disk that is busy with
 	// what was built before.
 	runTime = 2 * time.Minute
@@ -28,12 +29,45 @@ const (
 // host is a daemon with what tests do to it.
 type host struct {
 	*daemon.Daemon
+	kind     kind
 	mu       sync.Mutex
 	imported map[string]bool
 }
 
-// onEachDaemon runs the test once for every containerd version, on a daemon
-// that tests share one after the other, and fails it if it leaves anything.
+// startHost starts a containerd of that kind.
+func startHost(ctx context.Context, k kind) (*host, error) {
+	s := &theSuite
+	p, err := s.programs(ctx, k.version)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{kind: k, imported: map[string]bool{}}
+	if k.handler == "" {
+		h.Daemon, err = daemon.Start(ctx, k.version, p)
+		return h, err
+	}
+	if os.Getenv("E2E_SHIPPED") == "" { // where only limits are tested
+		if p.Network, err = s.store.PodNetwork(ctx); err != nil {
+			return nil, err
+		}
+	}
+	h.Daemon, err = daemon.StartCRI(ctx, k.version, p, pauseImage)
+	return h, err
+}
+
+// end stops the daemon and returns what is left of its containers, and what
+// went wrong.
+func (h *host) end() []string {
+	left, err := h.Stop(context.Background())
+	if err != nil {
+		left = append(left, err.Error())
+	}
+	return left
+}
+
+// onEachDaemon runs the test once for every containerd version, on a daemon that
+// it has from the pool, and fails it if it leaves anything. All versions and all
+// tests run side by side, as many as `go test -parallel` says.
 func onEachDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
 	forEachVersion(t, func(t *testing.T, version string) { onSharedDaemon(t, version, test) })
@@ -45,47 +79,31 @@ func onNewestDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	forVersions(t, theSuite.versions[:1], func(t *testing.T, version string) { onSharedDaemon(t, version, test) })
 }
 
+// onNewestDaemonAlone is onNewestDaemon with nothing beside it: for tests that
+// take the whole machine, or measure what others would change.
+func onNewestDaemonAlone(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	forVersionsInTurn(t, theSuite.versions[:1], func(t *testing.T, version string) { onSharedDaemon(t, version, test) })
+}
+
 func onSharedDaemon(t *testing.T, version string, test func(t *testing.T, h *host)) {
 	t.Helper()
-	s := &theSuite
-	s.mu.Lock()
-	h := s.hosts[version]
-	if h == nil {
-		var err error
-		if h, err = s.startDaemon(context.Background(), version); err != nil {
-			s.mu.Unlock()
-			t.Fatal(err)
-		}
-		s.hosts[version] = h
-	}
-	s.mu.Unlock()
-	h.check(t, test)
+	h := borrow(t, kind{version: version})
+	h.image(t, "probe-c") // unpacked images are no leaks: have the usual one
+	h.check(t, func() { test(t, h) })
 }
 
 // onOwnDaemon is onEachDaemon for tests that stop their daemon.
 func onOwnDaemon(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	onOwnDaemonOf(t, theSuite.versions, test)
+	forEachVersion(t, func(t *testing.T, version string) { onDaemonOfItsOwn(t, version, test) })
 }
 
-func onOwnDaemonOf(t *testing.T, versions []string, test func(t *testing.T, h *host)) {
+func onDaemonOfItsOwn(t *testing.T, version string, test func(t *testing.T, h *host)) {
 	t.Helper()
-	forVersions(t, versions, func(t *testing.T, version string) {
-		h, err := theSuite.startDaemon(context.Background(), version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { // after those of check, which ask the daemon
-			left, err := h.Stop(context.Background())
-			if err != nil {
-				t.Error(err)
-			}
-			if len(left) > 0 {
-				t.Errorf("left when containerd stopped:\n%s", strings.Join(left, "\n"))
-			}
-		})
-		h.check(t, test)
-	})
+	h := own(t, kind{version: version})
+	h.image(t, "probe-c")
+	h.check(t, func() { test(t, h) })
 }
 
 func forEachVersion(t *testing.T, test func(t *testing.T, version string)) {
@@ -93,7 +111,29 @@ func forEachVersion(t *testing.T, test func(t *testing.T, version string)) {
 	forVersions(t, theSuite.versions, test)
 }
 
+// forVersions runs the test once for each of the versions, beside other tests.
 func forVersions(t *testing.T, versions []string, test func(t *testing.T, version string)) {
+	t.Helper()
+	needsPrograms(t)
+	t.Parallel()
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			test(t, version)
+		})
+	}
+}
+
+// forVersionsInTurn is forVersions with no test beside it.
+func forVersionsInTurn(t *testing.T, versions []string, test func(t *testing.T, version string)) {
+	t.Helper()
+	needsPrograms(t)
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) { test(t, version) })
+	}
+}
+
+func needsPrograms(t *testing.T) {
 	t.Helper()
 	if theSuite.bin == "" {
 		t.Skip("E2E_BIN is not set: run `make e2e`")
@@ -101,13 +141,10 @@ func forVersions(t *testing.T, versions []string, test func(t *testing.T, versio
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, version := range versions {
-		t.Run(version, func(t *testing.T) { test(t, version) })
-	}
 }
 
-// check runs the test between two censuses.
-func (h *host) check(t *testing.T, test func(t *testing.T, h *host)) {
+// check runs the test between two censuses, and ends it when it does not end.
+func (h *host) check(t *testing.T, test func()) {
 	t.Helper()
 	logged := len(h.Log())
 	t.Cleanup(func() {
@@ -120,7 +157,6 @@ func (h *host) check(t *testing.T, test func(t *testing.T, h *host)) {
 		}
 		t.Logf("log of containerd %s:\n%s", h.Version, log)
 	})
-	h.image(t, "probe-c") // unpacked images are no leaks: have the usual one
 	before := h.census(t)
 	t.Cleanup(func() {
 		if h.Pid() == 0 {
@@ -128,30 +164,47 @@ func (h *host) check(t *testing.T, test func(t *testing.T, h *host)) {
 		}
 		if left := h.leftSince(t, before); len(left) > 0 {
 			t.Errorf("left after the test:\n%s", strings.Join(left, "\n"))
-			h.removeAll(t)
 		}
 	})
-	test(t, h)
+	// Whatever a test waits for is a process of its daemon or tells of one. Those
+	// killed, it goes on to fail by name, long before the whole run times out.
+	watchdog := time.AfterFunc(theSuite.longest, func() {
+		t.Errorf("%s has not ended in %v: its daemon and all of its containers are killed", t.Name(), theSuite.longest)
+		_ = syscall.Kill(h.Pid(), syscall.SIGKILL)
+		_ = h.Scope().Sweep()
+	})
+	t.Cleanup(func() { watchdog.Stop() })
+	test()
 }
 
+// census is what there is of the daemon's containers: on the machine, and in its
+// own records.
 func (h *host) census(t *testing.T) census.Census {
 	t.Helper()
 	c, err := census.Take(h.Scope())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	if h.Pid() == 0 {
+		return c
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	records, err := h.records(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sorted(c, records)
 }
 
 // leftSince returns what is there now and was not before, when patience ends.
-// Snapshots of images that the test imported stay.
 func (h *host) leftSince(t *testing.T, before census.Census) []string {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		var left []string
 		for _, line := range h.census(t).Since(before) {
-			if !strings.HasPrefix(line, "file "+filepath.Join(h.Dir, "root", "io.containerd.snapshotter")) {
+			if !h.Stays(line) {
 				left = append(left, line)
 			}
 		}
@@ -174,6 +227,9 @@ func (h *host) removeAll(t *testing.T) {
 	}
 	for _, id := range strings.Fields(h.Ctr(ctx, "containers", "ls", "-q").Stdout) {
 		h.Ctr(ctx, "containers", "rm", id)
+	}
+	for _, id := range strings.Fields(h.Ctr(ctx, "leases", "ls", "-q").Stdout) {
+		h.Ctr(ctx, "leases", "rm", id)
 	}
 	for _, line := range h.census(t) {
 		path, isFile := strings.CutPrefix(line, "file ")

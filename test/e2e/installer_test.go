@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -18,7 +19,10 @@ import (
 // The installer's handler runs Pods, an upgrade leaves those that run what they began
 // with, and nothing is removed under them.
 func TestInstalledHandlerRunsPods(t *testing.T) {
-	onPlainKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
+	var oneAtATime sync.Mutex // an installer refuses to run beside another on its node
+	onOwnPlainKubelet(t, []string{"2.4", "1.7"}, func(t *testing.T, k *kubelet) {
+		oneAtATime.Lock()
+		defer oneAtATime.Unlock()
 		ctx := t.Context()
 		p, err := theSuite.programs(ctx, k.h.Version)
 		if err != nil {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,11 +34,7 @@ sys.exit(7)
 		}
 		const ref = "localhost/python:1"
 		tar := filepath.Join(dir, "python.tar")
-		out, err := exec.CommandContext(t.Context(), program("wasmctl"), "pack", python, "-t", ref, "-o", tar,
-			"--file", script+":/script.py", "--file", input+":/data/in.json").CombinedOutput()
-		if err != nil {
-			t.Fatalf("wasmctl pack: %v\n%s", err, out)
-		}
+		has(t, h.runWasmctl(t, "pack", python, "-t", ref, "-o", tar, "--file", script+":/script.py", "--file", input+":/data/in.json"), 0)
 		if err := h.ImportImage(t.Context(), tar); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func (h *host) pullForCtr(t *testing.T, r *registry.Registry, name string, manif
 	if pull.Code != 0 {
 		t.Fatalf("pull %s: %s", ref, pull.Stderr)
 	}
-	t.Cleanup(func() { h.Ctr(t.Context(), "images", "rm", "--sync", ref) })
+	t.Cleanup(func() { h.Ctr(context.WithoutCancel(t.Context()), "images", "rm", "--sync", ref) })
 	return ref
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
@@ -64,13 +63,9 @@ func TestSigkillIs137AndSigtermIs143(t *testing.T) {
 				c := h.newContainer(t, verb, "600")
 				task, exit := c.start(t)
 				within(t, "the guest runs", func() bool { return c.stdout.String() != "" })
-				began := time.Now()
 				kill(t, task, sig)
 				if got := code(t, exit); got != want {
 					t.Errorf("%s ended by %v with %d, want %d", verb, sig, got, want)
-				}
-				if took := time.Since(began); took > 2*time.Second {
-					t.Errorf("%s took %v to end by %v", verb, took, sig)
 				}
 				c.remove(t, task)
 			}

@@ -67,6 +67,7 @@ func TestFaultContainerdRestartsUnderLoad(t *testing.T) {
 		wg.Wait()
 		t.Logf("%d containers during %d restarts", done.Load(), restarts)
 		h.removeHiddenBundles(t)
+		h.removeLeases(t)
 		if len(errs) > 0 {
 			t.Error(errors.Join(errs...))
 		}

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
@@ -22,13 +22,18 @@ type suite struct {
 	versions []string
 	churn    int
 	faults   bool // every moment, on every version
-	store    *provision.Store
+	// longest is what no test takes.
+	longest time.Duration
+	store   *provision.Store
 
-	mu    sync.Mutex
-	hosts map[string]*host // the daemons that tests share, by version
+	pool pool
 }
 
 var theSuite suite
+
+// usualChurn is several times what withoutGrowth lets pass, so that a leak of each
+// container is found even in a quarter of it.
+const usualChurn = 160
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -37,7 +42,7 @@ func run(m *testing.M) int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		stopSharedDaemons()
+		theSuite.pool.stopAll()
 		os.Exit(130)
 	}()
 	if err := setUp(); err != nil {
@@ -45,7 +50,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if left := stopSharedDaemons(); len(left) > 0 {
+	if left := theSuite.pool.stopAll(); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "e2e: left when the daemons stopped:\n%s\n", strings.Join(left, "\n"))
 		code = max(code, 1)
 	}
@@ -54,15 +59,19 @@ func run(m *testing.M) int {
 
 func setUp() (err error) {
 	s := &theSuite
-	s.hosts = map[string]*host{}
+	s.pool.free, s.pool.all = map[kind][]*host{}, map[*host]bool{}
 	s.bin = os.Getenv("E2E_BIN")
-	s.churn = 300
+	s.churn = usualChurn
 	if n := os.Getenv("E2E_CHURN"); n != "" {
 		if s.churn, err = strconv.Atoi(n); err != nil {
 			return fmt.Errorf("E2E_CHURN: %w", err)
 		}
 	}
 	s.faults = os.Getenv("E2E_FAULTS") != ""
+	s.longest = 5 * time.Minute
+	if s.faults || s.churn > usualChurn || streamSize() > 1<<29 {
+		s.longest = 2 * time.Hour
+	}
 	s.versions = provision.Versions
 	if list := os.Getenv("E2E_DAEMONS"); list != "" {
 		s.versions = strings.Split(list, ",")
@@ -74,36 +83,6 @@ func setUp() (err error) {
 	}
 	s.store, err = provision.Open(os.Stderr)
 	return err
-}
-
-func stopSharedDaemons() (left []string) {
-	s := &theSuite
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for version, h := range s.hosts {
-		l, err := h.Stop(context.Background())
-		if err != nil {
-			l = append(l, err.Error())
-		}
-		for _, line := range l {
-			left = append(left, version+": "+line)
-		}
-		delete(s.hosts, version)
-	}
-	return left
-}
-
-// startDaemon starts a containerd of that version for the caller alone.
-func (s *suite) startDaemon(ctx context.Context, version string) (*host, error) {
-	p, err := s.programs(ctx, version)
-	if err != nil {
-		return nil, err
-	}
-	d, err := daemon.Start(ctx, version, p)
-	if err != nil {
-		return nil, err
-	}
-	return &host{Daemon: d, imported: map[string]bool{}}, nil
 }
 
 func (s *suite) programs(ctx context.Context, version string) (daemon.Programs, error) {

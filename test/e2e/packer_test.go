@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -10,11 +9,7 @@ func TestImageOfWasmctlPackRuns(t *testing.T) {
 	onEachDaemon(t, func(t *testing.T, h *host) {
 		const ref = "localhost/packed:1"
 		tar := filepath.Join(t.TempDir(), "packed.tar")
-		out, err := exec.CommandContext(t.Context(), program("wasmctl"),
-			"pack", guestPath(t, "hello-c"), "-t", ref, "-o", tar).CombinedOutput()
-		if err != nil {
-			t.Fatalf("wasmctl pack: %v\n%s", err, out)
-		}
+		has(t, h.runWasmctl(t, "pack", guestPath(t, "hello-c"), "-t", ref, "-o", tar), 0)
 		if err := h.ImportImage(t.Context(), tar); err != nil {
 			t.Fatal(err)
 		}

@@ -16,14 +16,14 @@ import (
 )
 
 func TestPodSurvivesARestartOfContainerd(t *testing.T) {
-	onKubelet(t, podVersions, survivesARestart)
+	onOwnKubelet(t, podVersions, survivesARestart)
 }
 
 // What containerd 2.4 notes of a container that joined a shim does not lead back to a
 // shim outside PATH.
 func TestPodOfAnInstalledShimSurvivesARestartOfContainerd(t *testing.T) {
-	forVersions(t, versionsOf("2.4", "1.7"), func(t *testing.T, version string) {
-		survivesARestart(t, startKubelet(t, version, byPath))
+	forVersions(t, testedOf([]string{"2.4", "1.7"}), func(t *testing.T, version string) {
+		onDaemonOfKubelet(t, own(t, kind{version, byPath}), survivesARestart)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/daemon"
+	"github.com/wasmshim/containerd-shim-wasm/test/scratchimage"
 )
 
 const nativeRef = "localhost/native:1"
@@ -40,7 +41,7 @@ func (k *kubelet) runPod(t *testing.T, change func(c *cri.PodSandboxConfig)) *cr
 	p.config = &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: "pod", Uid: k.h.Namespace, Namespace: "default"},
 		Hostname:     "web-1",
-		LogDirectory: filepath.Join(k.h.Dir, "work"),
+		LogDirectory: t.TempDir(),
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent: p.cgroup,
 			SecurityContext: &cri.LinuxSandboxSecurityContext{
@@ -117,7 +118,7 @@ func (p *criPod) guest(t *testing.T) (id string) {
 
 func (p *criPod) sidecar(t *testing.T) (id string) {
 	t.Helper()
-	p.k.add(t, nativeImage(t, nativeRef))
+	p.k.has(t, nativeRef, func() scratchimage.Image { return nativeImage(t, nativeRef) })
 	return p.start(t, "sidecar", nativeRef, "/bin/busybox", "sleep", "600")
 }
 
@@ -265,7 +266,7 @@ func TestPodGivesItsContainersWhatAPauseContainerDoes(t *testing.T) {
 }
 
 func TestPodWithoutPauseContainerHasNoProcessAndNoImage(t *testing.T) {
-	onKubelet(t, []string{"2.4"}, func(t *testing.T, k *kubelet) {
+	onOwnKubelet(t, []string{"2.4"}, func(t *testing.T, k *kubelet) {
 		if k.handler != withoutPause {
 			return
 		}

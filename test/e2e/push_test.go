@@ -28,7 +28,9 @@ func wasmctl(t *testing.T, r *registry.Registry, args ...string) string {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program("wasmctl"), args...)
+	ctx, cancel := context.WithTimeout(t.Context(), runTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program("wasmctl"), args...)
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+dir)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -129,7 +129,7 @@ func (k *kubelet) pod(t *testing.T) *imagePod {
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
 			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
 		}},
-		LogDirectory: filepath.Join(k.h.Dir, "work"),
+		LogDirectory: t.TempDir(),
 	}}
 	r, err := k.RunPodSandbox(t.Context(), &cri.RunPodSandboxRequest{Config: p.config, RuntimeHandler: "wasm"})
 	if err != nil {

@@ -116,68 +116,76 @@ var victims = []struct {
 }
 
 func TestFaultEveryVictimAtEveryStep(t *testing.T) {
-	onFaultDaemon(t, func(t *testing.T, h *host) {
-		h.image(t, "native")
+	forVersions(t, faultVersions(), func(t *testing.T, version string) {
 		for _, s := range steps {
-			var usual time.Duration
-			if s.call != nil {
-				t.Run(s.name, func(t *testing.T) {
-					p := h.newPod(t, s)
-					usual = took(func() { s.call(t, p) })
-					p.end(t, s, s.ended, nil)
-				})
-			}
-			for _, v := range victims {
-				for _, m := range moments() {
-					name := s.name + "/" + v.name
-					if s.call != nil {
-						name += " " + moment(m)
-					}
-					t.Run(name, func(t *testing.T) {
-						p := h.newPod(t, s)
-						during := make(chan struct{})
-						go func() {
-							defer close(during)
-							if s.call != nil {
-								s.call(t, p)
-							}
-						}()
-						time.Sleep(time.Duration(m * float64(usual))) // the moment is the input
-						v.kill(t, p)
-						<-during
-						var codes []uint32
-						switch {
-						case s.ended:
-							codes = []uint32{3}
-						case v.shim || v.guest:
-							codes = []uint32{137}
-						}
-						if s.ending {
-							codes = append(codes, 143)
-						}
-						if v.shim {
-							p.assertExitEvent(t, codes)
-						}
-						if !v.shim && !v.sidecar {
-							p.assertRunning(t, p.sidecar)
-						}
-						if v.guest && s.frozen && p.task.Resume(t.Context()) != nil {
-							t.Error("a paused task cannot be resumed") // a v1 freezer keeps even killed processes
-						}
-						// Nobody may have got the call that containerd died in.
-						lost := s.ending && v.daemon
-						p.end(t, s, v.shim || v.guest || s.ended || s.ending && !lost, codes)
-						if v.daemon {
-							h.removeHiddenBundles(t)
-						}
-					})
-					if s.call == nil {
-						break
-					}
-				}
-			}
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				onDaemonOfItsOwn(t, version, func(t *testing.T, h *host) { h.everyVictimAt(t, s) })
+			})
 		}
 	})
+}
+
+// everyVictimAt has one victim after the other die at a step.
+func (h *host) everyVictimAt(t *testing.T, s step) {
+	h.image(t, "native")
+	var usual time.Duration
+	if s.call != nil {
+		t.Run("nobody", func(t *testing.T) {
+			p := h.newPod(t, s)
+			usual = took(func() { s.call(t, p) })
+			p.end(t, s, s.ended, nil)
+		})
+	}
+	for _, v := range victims {
+		for _, m := range moments() {
+			name := v.name
+			if s.call != nil {
+				name += " " + moment(m)
+			}
+			t.Run(name, func(t *testing.T) {
+				p := h.newPod(t, s)
+				during := make(chan struct{})
+				go func() {
+					defer close(during)
+					if s.call != nil {
+						s.call(t, p)
+					}
+				}()
+				time.Sleep(time.Duration(m * float64(usual))) // the moment is the input
+				v.kill(t, p)
+				<-during
+				var codes []uint32
+				switch {
+				case s.ended:
+					codes = []uint32{3}
+				case v.shim || v.guest:
+					codes = []uint32{137}
+				}
+				if s.ending {
+					codes = append(codes, 143)
+				}
+				if v.shim {
+					p.assertExitEvent(t, codes)
+				}
+				if !v.shim && !v.sidecar {
+					p.assertRunning(t, p.sidecar)
+				}
+				if v.guest && s.frozen && p.task.Resume(t.Context()) != nil {
+					t.Error("a paused task cannot be resumed") // a v1 freezer keeps even killed processes
+				}
+				// Nobody may have got the call that containerd died in.
+				lost := s.ending && v.daemon
+				p.end(t, s, v.shim || v.guest || s.ended || s.ending && !lost, codes)
+				if v.daemon {
+					h.removeHiddenBundles(t)
+				}
+			})
+			if s.call == nil {
+				break
+			}
+		}
+	}
 }
 
 // newPod makes a pod with a running sidecar and takes its guest to the step.
@@ -273,7 +281,7 @@ func (p *pod) end(t *testing.T, s step, byItself bool, codes []uint32) {
 // A native container of the pod is runc's, whose processes may be killed at
 // their work; the guest beside it is unharmed, and nothing is left.
 func TestFaultRuncIsKilledWhileItWorksOnASidecar(t *testing.T) {
-	onFaultDaemon(t, func(t *testing.T, h *host) {
+	onFaultDaemonAlone(t, func(t *testing.T, h *host) {
 		h.image(t, "native")
 		for _, verb := range []string{"create", "start", "exec", "kill", "delete"} {
 			t.Run(verb, func(t *testing.T) {

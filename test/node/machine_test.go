@@ -204,7 +204,7 @@ func (m *machine) stop() {
 
 // config is what installs on the machine.
 func (m *machine) config() node.Config {
-	return node.Config{Root: m.root, Programs: os.Getenv("E2E_BIN"), Restart: m.restart, Patience: 30 * time.Second, Layout: m.layout.Name}
+	return node.Config{Root: m.root, Programs: os.Getenv("E2E_BIN"), Restart: m.restart, Patience: time.Minute, Layout: m.layout.Name}
 }
 
 // files are the machine's own, by path: modes, links and texts, without what the

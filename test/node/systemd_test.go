@@ -77,7 +77,7 @@ func TestSystemdRestartsContainerd(t *testing.T) {
 // removeCgroup removes a cgroup and those below it when their processes are gone.
 func removeCgroup(t *testing.T, path string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		var dirs []string
 		_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

@@ -3,9 +3,11 @@ package provision
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -37,9 +39,16 @@ func (s *Store) Containerd(ctx context.Context, version string) (string, error) 
 		return "", err
 	}
 	full = strings.TrimSpace(full)
-	return s.goTools(ctx, "containerd", full, module, nil,
-		"-tags", "no_btrfs,no_zfs,no_devmapper",
-		"-ldflags", fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full))
+	linked := fmt.Sprintf("-s -w -X %s/version.Version=%s", path, full)
+	b := goBuild{flags: []string{"-tags", "no_btrfs,no_zfs,no_devmapper", "-ldflags", linked}}
+	// As containerd's Makefile builds it for a release: whoever compares with runc
+	// compares with this.
+	shim := goBuild{env: []string{"CGO_ENABLED=0"}, flags: []string{"-trimpath", "-ldflags", linked + ` -extldflags "-static"`}}
+	if strings.HasPrefix(version, "2") {
+		shim.flags = append(shim.flags, "-tags", "no_grpc")
+	}
+	b.except = map[string]goBuild{path + "/cmd/containerd-shim-runc-v2": shim}
+	return s.goTools(ctx, "containerd", full, module, b)
 }
 
 // PodNetwork returns the directory with CNI's plugins bridge, host-local and
@@ -48,7 +57,7 @@ func (s *Store) PodNetwork(ctx context.Context) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("cni")
 	}
-	return s.goTools(ctx, "cni", "", "test/daemons/cni", nil, "-ldflags", "-s -w")
+	return s.goTools(ctx, "cni", "", "test/daemons/cni", goBuild{flags: []string{"-ldflags", "-s -w"}})
 }
 
 // Runc returns the directory with Debian's runc, for the native containers.
@@ -62,6 +71,15 @@ func (s *Store) Runc(ctx context.Context) (string, error) {
 	return s.debianBinaries(ctx, "runc", "usr/sbin")
 }
 
+// Crun returns the path of Debian's crun, another runtime for native containers.
+func (s *Store) Crun(ctx context.Context) (string, error) {
+	if err := s.install(ctx, "libcap2", "libseccomp2", "libsystemd0", "libyajl2"); err != nil {
+		return "", err
+	}
+	dir, err := s.debianBinaries(ctx, "crun", "usr/bin")
+	return filepath.Join(dir, "crun"), err
+}
+
 // Busybox returns the path of a static busybox, the guest of native containers.
 func (s *Store) Busybox(ctx context.Context) (string, error) {
 	if s.shipped != "" {
@@ -73,19 +91,25 @@ func (s *Store) Busybox(ctx context.Context) (string, error) {
 
 // Registry returns the path of the registry program of test/daemons/registry.
 func (s *Store) Registry(ctx context.Context) (string, error) {
-	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", nil, "-trimpath", "-ldflags", "-s -w")
+	dir, err := s.goTools(ctx, "registry", "", "test/daemons/registry", goBuild{flags: []string{"-trimpath", "-ldflags", "-s -w"}})
 	return filepath.Join(dir, "registry"), err
 }
 
 // Staticcheck returns the path of the linter of test/tools.
 func (s *Store) Staticcheck(ctx context.Context) (string, error) {
-	dir, err := s.goTools(ctx, "tools", "", "test/tools", nil, "-trimpath")
+	dir, err := s.goTools(ctx, "tools", "", "test/tools", goBuild{flags: []string{"-trimpath"}})
 	return filepath.Join(dir, "staticcheck"), err
 }
 
 // Helm returns the directory with helm's command.
 func (s *Store) Helm(ctx context.Context) (string, error) {
-	return s.goTools(ctx, "helm", "", "test/helm", nil, "-trimpath", "-ldflags", "-s -w")
+	return s.goTools(ctx, "helm", "", "test/helm", goBuild{flags: []string{"-trimpath", "-ldflags", "-s -w"}})
+}
+
+// Plot returns the path of the program of test/bench/plot.
+func (s *Store) Plot(ctx context.Context) (string, error) {
+	dir, err := s.goTools(ctx, "plot", "", "test/bench/plot", goBuild{flags: []string{"-trimpath", "-ldflags", "-s -w"}})
+	return filepath.Join(dir, "plot"), err
 }
 
 // debianBinaries returns the directory sub of a Debian package's files.
@@ -106,15 +130,39 @@ func debianEntry(pkg, version string) string {
 	return fmt.Sprintf("debian-%s-%s-%s", pkg, strings.ReplaceAll(version, ":", "_"), runtime.GOARCH)
 }
 
-// goTools builds the tools that the go.mod of a module in this checkout
-// declares, with env added to the compiler's environment.
-func (s *Store) goTools(ctx context.Context, name, version, module string, env []string, flags ...string) (string, error) {
-	compiler, err := command{env: env, args: []string{"go", "env", "GOVERSION", "CGO_ENABLED"}}.run(ctx)
+// goBuild is how Go programs are built: with env added to the compiler's
+// environment. Those in except, by their import paths, are built otherwise.
+type goBuild struct {
+	env, flags []string
+	except     map[string]goBuild
+}
+
+// of is how a program is built.
+func (b goBuild) of(program string) goBuild {
+	if other, ok := b.except[program]; ok {
+		return other
+	}
+	return b
+}
+
+// texts say how all programs are built, for the key of a cache's entry.
+func (b goBuild) texts() []string {
+	all := slices.Clone(b.flags) // what env does, the compiler says itself
+	for _, program := range slices.Sorted(maps.Keys(b.except)) {
+		other := b.except[program]
+		all = slices.Concat(all, []string{program}, other.env, other.flags)
+	}
+	return all
+}
+
+// goTools builds the tools that the go.mod of a module in this checkout declares.
+func (s *Store) goTools(ctx context.Context, name, version, module string, b goBuild) (string, error) {
+	compiler, err := command{env: b.env, args: []string{"go", "env", "GOVERSION", "CGO_ENABLED"}}.run(ctx)
 	if err != nil {
 		return "", err
 	}
 	// All of it: a tool may be the module's own program.
-	key, err := s.digest(append(flags, compiler), module)
+	key, err := s.digest(append(b.texts(), compiler), module)
 	if err != nil {
 		return "", err
 	}
@@ -131,9 +179,10 @@ func (s *Store) goTools(ctx context.Context, name, version, module string, env [
 			if len(tools) > 3 {
 				s.logf("%s: %d of %d: %s", name, i+1, len(tools), tool)
 			}
-			args := append([]string{"go", "build", "-o", dir + "/"}, flags...)
+			how := b.of(tool)
+			args := append([]string{"go", "build", "-o", dir + "/"}, how.flags...)
 			build := s.inModule(module, append(args, tool)...)
-			build.env = env
+			build.env = how.env
 			if _, err := build.run(ctx); err != nil {
 				return err
 			}

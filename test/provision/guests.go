@@ -25,9 +25,9 @@ type guestSource struct {
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
 // hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
-// probe-rust, applets, blocks, mio-rust, reactor, server, sockets, stream,
-// wasmedge-socket-0-4, wasmedge-socket-0-5, web, or the base name of a .wat file
-// in test/guests.
+// probe-rust, applets, blocks, kernels, mio-rust, reactor, server, sockets, stream,
+// waits, wasmedge-socket-0-4, wasmedge-socket-0-5, web, or the base name of a .wat
+// file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
 	if s.shipped != "" {
 		return s.shippedPath("guests/" + name + ".wasm")
@@ -87,8 +87,10 @@ func (s *Store) guestSources() map[string]guestSource {
 		"wasmedge-socket-0-4": registryRustSource("test/guests/wasmedge-socket/0.4", "test/guests/wasmedge-socket/main.rs"),
 		"wasmedge-socket-0-5": registryRustSource("test/guests/wasmedge-socket/0.5", "test/guests/wasmedge-socket/main.rs"),
 		// What benchmarks compile natively as well.
-		"server": cSource("test/guests/server.c", "-O2", "-s"),
-		"blocks": cSource("test/guests/blocks.c", "-O2", "-s"),
+		"server":  cSource("test/guests/server.c", "-O2", "-s"),
+		"blocks":  cSource("test/guests/blocks.c", "-O2", "-s"),
+		"kernels": cSource("test/guests/kernels.c", "-O2", "-s"),
+		"waits":   cSource("test/guests/waits.c", "-O2", "-s"),
 	}
 	texts, _ := filepath.Glob(filepath.Join(s.Checkout, "test/guests/*.wat"))
 	for _, path := range texts {

@@ -17,7 +17,7 @@ const kindModule = "test/daemons/kind"
 
 // Kind returns the path of kind's command.
 func (s *Store) Kind(ctx context.Context) (string, error) {
-	dir, err := s.goTools(ctx, "kind", "", kindModule, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-s -w")
+	dir, err := s.goTools(ctx, "kind", "", kindModule, goBuild{env: []string{"CGO_ENABLED=0"}, flags: []string{"-trimpath", "-ldflags", "-s -w"}})
 	return filepath.Join(dir, "kind"), err
 }
 

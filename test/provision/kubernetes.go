@@ -26,9 +26,9 @@ func (s *Store) Kubernetes(ctx context.Context) (string, error) {
 			flags = append(flags, "-X", pkg+"."+x)
 		}
 	}
-	return s.goTools(ctx, "kubernetes", version, kubernetesModule, []string{"CGO_ENABLED=0"}, "-trimpath",
+	return s.goTools(ctx, "kubernetes", version, kubernetesModule, goBuild{env: []string{"CGO_ENABLED=0"}, flags: []string{"-trimpath",
 		"-tags", "selinux,notest,grpcnotrace", // as Kubernetes' own build
-		"-ldflags", strings.Join(flags, " "))
+		"-ldflags", strings.Join(flags, " ")}})
 }
 
 func (s *Store) kubernetesVersion(ctx context.Context) (string, error) {

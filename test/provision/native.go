@@ -11,11 +11,16 @@ import (
 var nativePaths = map[string]string{"load": "test/bench/load/load.c"}
 
 // Native returns the path of a program compiled for this machine, static: a
-// guest in C or orders-rust, to measure against, or load, the client of
-// measurements of servers.
+// guest in C, hello-go, hello-rust or orders-rust, to measure against, or load, the
+// client of measurements of servers.
 func (s *Store) Native(ctx context.Context, name string) (string, error) {
-	if name == "orders-rust" {
+	switch name {
+	case "orders-rust":
 		return s.nativeOrders(ctx)
+	case "hello-rust":
+		return s.nativeRust(ctx, "examples/hello-rust", name)
+	case "hello-go":
+		return s.nativeGo(ctx, "examples/hello-go", name)
 	}
 	path := nativePaths[name]
 	if path == "" {
@@ -66,6 +71,43 @@ func (s *Store) nativeOrders(ctx context.Context) (string, error) {
 	dir, err := s.entry(ctx, "native-orders-rust-"+key, func(ctx context.Context, dir string) error {
 		return s.cargo(ctx, root, filepath.Join(s.Checkout, path), rustTarget(), filepath.Join(dir, name),
 			"CARGO_HOME="+filepath.Join(s.Dir, "cargo-home"), "RUSTFLAGS=-Ctarget-feature=+crt-static")
+	})
+	return filepath.Join(dir, name), err
+}
+
+// nativeRust compiles a Cargo package without dependencies.
+func (s *Store) nativeRust(ctx context.Context, path, name string) (string, error) {
+	root, err := s.rust(ctx)
+	if err != nil {
+		return "", err
+	}
+	key, err := s.digest([]string{filepath.Base(root)}, path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := s.entry(ctx, "native-"+name+"-"+key, func(ctx context.Context, dir string) error {
+		return s.cargo(ctx, root, filepath.Join(s.Checkout, path), rustTarget(), filepath.Join(dir, name),
+			"CARGO_HOME="+filepath.Join(s.Dir, "cargo-home"), "CARGO_NET_OFFLINE=true", "RUSTFLAGS=-Ctarget-feature=+crt-static")
+	})
+	return filepath.Join(dir, name), err
+}
+
+// nativeGo compiles a Go package of the checkout.
+func (s *Store) nativeGo(ctx context.Context, path, name string) (string, error) {
+	compiler, err := command{args: []string{"go", "env", "GOVERSION"}}.run(ctx)
+	if err != nil {
+		return "", err
+	}
+	key, err := s.digest([]string{compiler}, path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := s.entry(ctx, "native-"+name+"-"+key, func(ctx context.Context, dir string) error {
+		_, err := command{
+			dir: filepath.Join(s.Checkout, path), env: []string{"CGO_ENABLED=0"},
+			args: []string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), "."},
+		}.run(ctx)
+		return err
 	})
 	return filepath.Join(dir, name), err
 }

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // fuzzing says how the phase fuzz goes.
@@ -170,23 +172,29 @@ func fuzzFunctions(file string, src any) ([]string, error) {
 	return names, nil
 }
 
-// fuzzPrograms builds the instrumented test binary of each package once.
+// fuzzPrograms builds the instrumented test binary of each package once. Most of
+// it is linking, which uses one processor.
 func (s *suite) fuzzPrograms(ctx context.Context, dir string, targets []target) (map[string]string, error) {
 	programs := map[string]string{}
+	var building errgroup.Group
+	building.SetLimit(runtime.NumCPU())
 	for _, t := range targets {
 		if programs[t.dir] != "" {
 			continue
 		}
 		program := filepath.Join(dir, fmt.Sprintf("%d.test", len(programs)))
-		cmd := s.command(ctx, "go", "test", "-c", "-fuzz", "Fuzz", "-o", program, t.dir)
-		// As the suite builds what runs inside an empty root.
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build the fuzz targets of %s: %w\n%s", t.dir, err, out)
-		}
 		programs[t.dir] = program
+		building.Go(func() error {
+			cmd := s.command(ctx, "go", "test", "-c", "-fuzz", "Fuzz", "-o", program, t.dir)
+			// As the suite builds what runs inside an empty root.
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("build the fuzz targets of %s: %w\n%s", t.dir, err, out)
+			}
+			return nil
+		})
 	}
-	return programs, nil
+	return programs, building.Wait()
 }
 
 // fuzzOne runs a target in its package's directory, as `go test -fuzz` does.

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // standardLibrary are the packages of Go whose own tests, compiled for WASI, are
@@ -21,8 +24,8 @@ var standardLibrary = []string{
 // standardSkips lists for which reasons Go skips tests on this platform.
 const standardSkips = "test/gostd-skips.txt"
 
-// standardTests runs Go's tests of its standard library as guests. Each
-// package counts as one test. GOSTD_FULL=1 runs the long tests, too.
+// standardTests runs Go's tests of its standard library as guests, a package on
+// each processor. Each package counts as one test. GOSTD_FULL=1 runs the long tests, too.
 func (s *suite) standardTests(ctx context.Context) error {
 	reasons, err := readReasons(filepath.Join(s.store.Checkout, standardSkips))
 	if err != nil {
@@ -39,23 +42,28 @@ func (s *suite) standardTests(ctx context.Context) error {
 	if os.Getenv("GOSTD_FULL") == "" {
 		args = append(args, "-short")
 	}
-	all := newTally(nil, io.Discard)
-	all.excused = func(output string) bool {
+	excused := func(output string) bool {
 		return slices.ContainsFunc(reasons, func(r *regexp.Regexp) bool { return r.MatchString(saidBySkip(output)) })
 	}
-	for _, pkg := range standardLibrary {
-		before := *all
-		if err := s.goTestIn(ctx, filepath.Join(strings.TrimSpace(root), "src"), append(slices.Clone(args), pkg), []string{"GOOS=wasip1", "GOARCH=wasm"}, all); err != nil {
-			return err
-		}
-		counts := fmt.Sprintf("%d passed, %d failed, %d skipped", all.passed-before.passed, all.failed-before.failed, all.skipped-before.skipped)
-		if all.failed > before.failed {
-			s.tally.fail("gostd/"+pkg, strings.Join(all.problems[len(before.problems):], "\n"))
-			continue
-		}
-		s.tally.pass("gostd/" + pkg + " (" + counts + ")")
+	tallies := make([]*tally, len(standardLibrary))
+	var running errgroup.Group
+	running.SetLimit(runtime.NumCPU())
+	for i, pkg := range standardLibrary {
+		tallies[i] = newTally(nil, io.Discard)
+		tallies[i].excused = excused
+		running.Go(func() error {
+			return s.goTestIn(ctx, filepath.Join(strings.TrimSpace(root), "src"), append(slices.Clone(args), pkg), []string{"GOOS=wasip1", "GOARCH=wasm"}, tallies[i])
+		})
 	}
-	return nil
+	err = running.Wait()
+	for i, pkg := range standardLibrary {
+		if t := tallies[i]; t.failed > 0 {
+			s.tally.fail("gostd/"+pkg, strings.Join(t.problems, "\n"))
+		} else if err == nil {
+			s.tally.pass(fmt.Sprintf("gostd/%s (%s)", pkg, t.summary()))
+		}
+	}
+	return err
 }
 
 // readReasons reads lines "EXPRESSION | cause".

@@ -13,9 +13,6 @@ const (
 	kindModule    = "test/kind"
 )
 
-// clusterModules are those that the root's ./... does not reach.
-var clusterModules = []string{clusterModule, kindModule}
-
 // kubelet runs the tests on a Kubernetes of one node. What that is made of is made
 // first.
 func (s *suite) kubelet(ctx context.Context) error {

@@ -3,7 +3,7 @@
 //	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [chart] [e2e] [kubelet] [kind] [client-suite] [vm]
 //
 // Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
-// before it say how long each phase took and what failed. It exits with 1 when
+// before it say how long each phase and the slowest tests took, and what failed. It exits with 1 when
 // something failed or when a test skipped that test/skips.txt does not list.
 // Whatever killed tests leave on the machine is removed at the end.
 package main
@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -56,7 +58,7 @@ func main() {
 	var f fuzzing
 	flag.DurationVar(&f.time, "fuzztime", 3*time.Second, "time for each fuzz target")
 	flag.IntVar(&f.workers, "parallel", 0, "processes of a fuzz target; 0: as many as processors")
-	flag.IntVar(&f.jobs, "jobs", 1, "fuzz targets at a time")
+	flag.IntVar(&f.jobs, "jobs", runtime.NumCPU(), "fuzz targets at a time")
 	pattern := flag.String("targets", "", "run only fuzz targets that match, such as runner.FuzzInspect")
 	flag.Parse()
 	var err error
@@ -99,6 +101,9 @@ func run(ctx context.Context, bin string, f fuzzing, names []string) int {
 	}
 	fmt.Println()
 	s.tally.report()
+	if lines := s.tally.slowest(10); len(lines) > 0 {
+		fmt.Printf("slowest tests:\n%s\n", strings.Join(lines, "\n"))
+	}
 	fmt.Println("phases:", times)
 	fmt.Println(s.tally.summary())
 	if s.tally.failed > 0 {

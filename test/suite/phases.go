@@ -9,13 +9,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
 )
+
+// otherModules are Go modules with programs of their own beside the project's.
+var otherModules = []string{clusterModule, kindModule, "test/bench/plot"}
 
 // lint counts each check as one test.
 func (s *suite) lint(ctx context.Context) error {
@@ -31,16 +36,16 @@ func (s *suite) lint(ctx context.Context) error {
 		s.tally.pass("lint/gofmt")
 	}
 	s.check(ctx, "lint/vet", "go", "vet", "./...")
-	for _, module := range clusterModules {
-		s.check(ctx, "lint/vet "+module, "go", "-C", module, "vet", "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/vet "+m, "go", "-C", m, "vet", "./...")
 	}
 	staticcheck, err := s.store.Staticcheck(ctx)
 	if err != nil {
 		return err
 	}
 	s.check(ctx, "lint/staticcheck", staticcheck, "./...")
-	for _, module := range clusterModules {
-		s.check(ctx, "lint/staticcheck "+module, "env", "-C", module, staticcheck, "./...")
+	for _, m := range otherModules {
+		s.check(ctx, "lint/staticcheck "+m, "env", "-C", m, staticcheck, "./...")
 	}
 	for _, f := range scripts {
 		s.check(ctx, "lint/bash -n "+f, "bash", "-n", f)
@@ -108,10 +113,11 @@ func (s *suite) unit(ctx context.Context) error {
 // root, so that they cannot be linked dynamically as the race detector wants.
 var withStaticBinary = []string{"./sandbox"}
 
-// withPrograms are the packages whose tests need the built programs: the compile
-// process, the shim's protocol by itself, then behind real daemons, then by
-// containerd's own tests, then a service as users have, then its installation.
-var withPrograms = []string{"./test/compile", "./test/task", "./test/e2e", "./test/clientsuite", "./test/orders", "./test/node"}
+// withPrograms are the packages whose tests need the built programs: the shim
+// behind real daemons, which takes longest and so begins, its protocol by itself,
+// the compile process, the shim by containerd's own tests, a service as users have,
+// the installation, and an interrupted benchmark.
+var withPrograms = []string{"./test/e2e", "./test/task", "./test/compile", "./test/clientsuite", "./test/orders", "./test/node", "./test/bench"}
 
 func (s *suite) canRace(ctx context.Context) bool {
 	cgo, err := s.output(ctx, "go", "env", "CGO_ENABLED")
@@ -132,32 +138,35 @@ func (s *suite) endToEnd(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := s.store.Runc(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Busybox(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.Guests(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.ClientSuite(ctx); err != nil {
-		return err
-	}
-	if _, err := s.store.MariaDB(ctx); err != nil {
-		return err
+	for _, make := range []func(context.Context) (string, error){
+		s.store.Runc, s.store.Busybox, s.store.Guests, s.store.PodNetwork, s.store.Registry, s.store.Python, s.store.ClientSuite, s.store.MariaDB,
+	} {
+		if _, err := make(ctx); err != nil {
+			return err
+		}
 	}
 	// What the builds wrote would be on its way to the disk for half a minute,
 	// and hold up whatever waits for its journal.
 	syscall.Sync()
-	// One package after the other: they look for what is left on the machine.
-	// One that hangs leaves the others enough of the time that CI has.
-	args := []string{"go", "test", "-json", "-count=1", "-p=1", "-timeout", e2eTimeout()}
+	args := []string{"go", "test", "-json", "-count=1", "-p=2", "-parallel", strconv.Itoa(2 * runtime.NumCPU()), "-timeout", e2eTimeout()}
 	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
 		args = append(args, "-run", pattern)
 	}
-	return s.goTest(ctx, append(args, withPrograms...), []string{"E2E_BIN=" + s.bin})
+	env := []string{"E2E_BIN=" + s.bin}
+	if err := s.goTest(ctx, append(slices.Clone(args), changesTheClock), env); err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(withPrograms), func(p string) bool { return p == changesTheClock })
+	// Most of the time a test waits, for a daemon, the disk or a clock, so more run
+	// at a time than there are processors: two packages, and in test/e2e so many
+	// tests. Each looks for what is left of itself alone. One that hangs leaves the
+	// others enough of the time that CI has.
+	return s.goTest(ctx, append(args, others...), env)
 }
+
+// changesTheClock is the package that sets the machine's clock, which certificates
+// of other tests would not outlive. So it runs alone.
+const changesTheClock = "./test/task"
 
 // e2eTimeout is the time for one package: more where its long tests run whole.
 func e2eTimeout() string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +20,14 @@ type tally struct {
 	excused  func(output string) bool
 	progress io.Writer
 	problems []string
+	// took are the times of tests without subtests, in seconds.
+	took []took
+}
+
+// took is how long one test took.
+type took struct {
+	name    string
+	seconds float64
 }
 
 func newTally(allowed map[string]string, progress io.Writer) *tally {
@@ -120,8 +129,10 @@ func (t *tally) end(e event, name string, outputs map[string]*strings.Builder, p
 	case parents[name]:
 	case e.Action == "pass":
 		t.passed++
+		t.took = append(t.took, took{name, e.Elapsed})
 		fmt.Fprintf(t.progress, "ok    %s (%.1f s)\n", name, e.Elapsed)
 	case e.Action == "fail":
+		t.took = append(t.took, took{name, e.Elapsed})
 		t.fail(name, output)
 	case e.Action == "skip":
 		t.skip(name, output)
@@ -144,6 +155,16 @@ func (t *tally) report() {
 	for _, p := range t.problems {
 		fmt.Fprintf(t.progress, "%s\n\n", p)
 	}
+}
+
+// slowest are the n tests that took longest, a line each. Where tests run side by
+// side, a time holds what they took from each other.
+func (t *tally) slowest(n int) (lines []string) {
+	slices.SortStableFunc(t.took, func(a, b took) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, test := range t.took[:min(n, len(t.took))] {
+		lines = append(lines, fmt.Sprintf("%6.1f s  %s", test.seconds, test.name))
+	}
+	return lines
 }
 
 func (t *tally) summary() string {

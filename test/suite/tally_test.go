@@ -46,3 +46,26 @@ func TestTallyCountsLeaves(t *testing.T) {
 		})
 	}
 }
+
+func TestTallyTellsTheSlowestTests(t *testing.T) {
+	tally := newTally(nil, io.Discard)
+	events := `
+		{"Action":"run","Package":"p","Test":"TestA"}
+		{"Action":"run","Package":"p","Test":"TestA/2.4"}
+		{"Action":"pass","Package":"p","Test":"TestA/2.4","Elapsed":2}
+		{"Action":"pass","Package":"p","Test":"TestA","Elapsed":9}
+		{"Action":"run","Package":"p","Test":"TestB"}
+		{"Action":"fail","Package":"p","Test":"TestB","Elapsed":30}
+		{"Action":"run","Package":"p","Test":"TestC"}
+		{"Action":"pass","Package":"p","Test":"TestC","Elapsed":1}
+`
+	if err := tally.read(strings.NewReader(strings.ReplaceAll(events, "\t", ""))); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(tally.slowest(2), "\n"), "  30.0 s  p.TestB\n   2.0 s  p.TestA/2.4"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := tally.slowest(10); len(got) != 3 {
+		t.Errorf("of three tests %q", got)
+	}
+}

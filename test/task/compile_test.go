@@ -129,7 +129,7 @@ func TestTheCompileProcessIsConfined(t *testing.T) {
 // compileProcess waits for a child of the shim that compiles.
 func (d *daemon) compileProcess(shim int, created <-chan error) int {
 	d.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(patience)
 	for {
 		children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", shim))
 		for _, c := range children {
@@ -208,6 +208,7 @@ func readFile(t *testing.T, path string) string {
 // What was compiled within the limits is loaded within far lower ones, also from a
 // Landlock domain of one directory.
 func TestCompiledCodeIsLoadedAndNotCompiledAgain(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	module := wasmtest.Hostile["br_table"](64_000)
 	var s *shim

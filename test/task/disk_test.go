@@ -250,6 +250,7 @@ func TestAFullDiskOfTheCodeCache(t *testing.T) {
 // A daemon on a full disk deletes the bundle of a server that it has just
 // started, and calls nobody.
 func TestAServerWhoseBundleIsDeletedBeforeItServesEnds(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	bundle := d.bundle("a", wasmtest.Exit(0), nil)
 	s := d.start("a")

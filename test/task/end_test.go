@@ -69,6 +69,7 @@ func TestDeleteAfterTheShimWasKilled(t *testing.T) {
 // The steps of Create are too short to be hit by name; together these moments
 // hit them all, and each must be cleaned up after.
 func TestDeleteAfterTheShimWasKilledInCreate(t *testing.T) {
+	t.Parallel()
 	for delay := time.Duration(0); delay <= 40*time.Millisecond; delay += 2 * time.Millisecond {
 		t.Run(delay.String(), func(t *testing.T) {
 			d := newDaemon(t)
@@ -137,11 +138,10 @@ func TestShutdownDuringACreateThatIsCancelled(t *testing.T) {
 		_, err := s.Create(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Bundle: bundle, Stdout: out})
 		created <- err
 	}()
-	for record := filepath.Join(bundle, "wasm.json"); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(record); err == nil {
-			break
-		}
-	}
+	within(t, "the container has begun", func() bool {
+		_, err := os.Stat(filepath.Join(bundle, "wasm.json"))
+		return err == nil
+	})
 	if _, err := s.Shutdown(context.Background(), &taskapi.ShutdownRequest{ID: "a"}); err != nil {
 		t.Fatal(err)
 	}

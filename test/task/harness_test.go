@@ -23,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	testdaemon "github.com/wasmshim/containerd-shim-wasm/test/daemon"
 )
 
 const namespace = "task-test"
@@ -37,6 +39,9 @@ type daemon struct {
 	mu     sync.Mutex
 	events []any
 	news   chan struct{}
+
+	// log is that of the last shim, whole when the test that started it has ended.
+	log bytes.Buffer
 }
 
 func newDaemon(t testing.TB) *daemon {
@@ -47,6 +52,11 @@ func newDaemon(t testing.TB) *daemon {
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
 	}
+	release, err := testdaemon.HoldRunDirs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	d := &daemon{t: t, dir: t.TempDir(), news: make(chan struct{}, 1)}
 	d.ttrpc = filepath.Join(d.dir, "ttrpc.sock")
 	l, err := net.Listen("unix", d.ttrpc)
@@ -67,6 +77,7 @@ func newDaemon(t testing.TB) *daemon {
 		server.Close()
 		<-served
 	})
+	d.watch(t)
 	return d
 }
 
@@ -89,7 +100,7 @@ func (d *daemon) Forward(_ context.Context, r *eventsapi.ForwardRequest) (*empty
 // waitEvents returns the topics so far once done says that they are enough.
 func (d *daemon) waitEvents(done func([]any) bool) []any {
 	d.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for {
 		d.mu.Lock()
 		events := append([]any(nil), d.events...)
@@ -203,17 +214,17 @@ func (d *daemon) readLog(id string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	var text bytes.Buffer
+	d.log.Reset()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(&text, f)
+		_, _ = io.Copy(&d.log, f)
 	}()
 	d.t.Cleanup(func() {
 		f.Close()
 		<-read
 		if d.t.Failed() {
-			d.t.Logf("log of %s:\n%s", id, &text)
+			d.t.Logf("log of %s:\n%s", id, &d.log)
 		}
 	})
 }
@@ -292,7 +303,7 @@ func (d *daemon) assertNothingLeft() {
 // the daemon's, after those that are about to end have had time to.
 func (d *daemon) assertNoProcess() {
 	d.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		left := ""
 		links, err := filepath.Glob("/proc/[0-9]*/cwd")
@@ -345,7 +356,7 @@ func killAndWait(t testing.TB, pid int) {
 func waitEnd(t testing.TB, pidfd int) {
 	t.Helper()
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 30_000)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
 		if err == unix.EINTR {
 			continue // by the signals of Go's scheduler
 		}
@@ -383,7 +394,7 @@ func (s *shim) kill(id string, sig unix.Signal) error {
 
 func (s *shim) wait(id string) uint32 {
 	s.d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	resp, err := s.Wait(ctx, &taskapi.WaitRequest{ID: id})
 	if err != nil {

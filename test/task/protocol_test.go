@@ -147,7 +147,7 @@ func (s *shim) serving(before int) {
 		t.Fatalf("Connect: stream %d, %v, %v", stream, r, err)
 	}
 	c.Close()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for descriptors(t, s.pid) > before {
 		if time.Now().After(deadline) {
 			links := descriptorLinks(t, s.pid)
@@ -318,6 +318,7 @@ func TestDuplicatedCallsHaveTheirEffectOnce(t *testing.T) {
 }
 
 func TestConnectionsThatDoNotBehaveHinderNobody(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	d.bundle("a", spin(), nil)
 	s := d.start("a")

@@ -91,6 +91,7 @@ func (s *sandbox) every(t *testing.T, id string, class error) {
 }
 
 func TestSandboxCallsAnswerByItsState(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	s := newDaemon(t).startSandbox("pod")
 	s.every(t, s.id, errdefs.ErrNotFound)
@@ -184,10 +185,12 @@ func (s *sandbox) shutDown(t *testing.T) {
 
 // A daemon that fails to make a sandbox shuts it down.
 func TestShutdownOfASandboxThatNeverWasEndsItsShim(t *testing.T) {
+	t.Parallel()
 	newDaemon(t).startSandbox("pod").shutDown(t)
 }
 
 func TestSandboxThatCannotStartLeavesTheShimInTheHostsNamespaces(t *testing.T) {
+	t.Parallel()
 	s := newDaemon(t).startSandbox("pod")
 	is(t, "CreateSandbox", s.make(func(c *cri.PodSandboxConfig) {
 		c.Linux.Sysctls = map[string]string{"kernel.shm_rmid_forced": "1", "net.ipv4.ip_local_port_range": "no"}
@@ -206,6 +209,7 @@ func TestSandboxThatCannotStartLeavesTheShimInTheHostsNamespaces(t *testing.T) {
 
 // CRI removes containers before, unless it has lost track of one.
 func TestShutdownOfASandboxRemovesItsContainers(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	d := newDaemon(t)
 	for name, pid := range map[string]cri.NamespaceMode{"own": cri.NamespaceMode_CONTAINER, "shared": cri.NamespaceMode_POD} {
@@ -236,9 +240,9 @@ func exists(pid int) bool { return unix.Kill(pid, 0) == nil }
 
 func within(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

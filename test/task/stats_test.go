@@ -91,7 +91,7 @@ func (s *shim) stats(id string) usage.Usage {
 // them alike.
 func (s *shim) settled(id string, f usage.Files) (metrics, kernel usage.Usage) {
 	s.d.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		before := f.Usage()
 		metrics = s.stats(id)
 		if kernel = f.Usage(); kernel == before {

@@ -213,6 +213,7 @@ func TestALoggerGetsEveryByteBeforeDeleteReturns(t *testing.T) {
 }
 
 func TestALoggerThatIsNeverReadyIsWaitedForAsLongAsTheCall(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	d.bundle("keep", spin(), nil)
 	s := d.start("keep")
@@ -225,12 +226,10 @@ func TestALoggerThatIsNeverReadyIsWaitedForAsLongAsTheCall(t *testing.T) {
 		t.Error("Create succeeded")
 	}
 	// The client's call ends before the shim's does.
-	for {
-		if _, err := os.Stat(filepath.Join(d.dir, "a", "wasm.json")); err != nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	within(t, "the container is removed", func() bool {
+		_, err := os.Stat(filepath.Join(d.dir, "a", "wasm.json"))
+		return err != nil
+	})
 	d.loggerEnded()
 	d.assertNothingLeft()
 }
@@ -296,11 +295,10 @@ func TestDeleteDuringACreateEndsIt(t *testing.T) {
 	go func() {
 		created <- s.createRequest(context.Background(), &taskapi.CreateTaskRequest{ID: "a", Stdout: out})
 	}()
-	for record := filepath.Join(d.dir, "a", "wasm.json"); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(record); err == nil {
-			break
-		}
-	}
+	within(t, "the container has begun", func() bool {
+		_, err := os.Stat(filepath.Join(d.dir, "a", "wasm.json"))
+		return err == nil
+	})
 	if _, err := s.delete("a"); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("delete: %v", err)
 	}

@@ -36,6 +36,7 @@ func spin() []byte {
 // states are the ways to bring a container into each state, calls what may be
 // asked of it there, and want the errdefs class of each answer; nil is success.
 func TestEveryCallInEveryState(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	states := []struct {
 		name  string

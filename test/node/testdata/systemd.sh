@@ -27,6 +27,9 @@ else
 	mount -t tmpfs cgroup /sys/fs/cgroup
 	mkdir /sys/fs/cgroup/systemd
 	mount -t cgroup -o none,name=systemd,xattr cgroup /sys/fs/cgroup/systemd
+	# It would mount the other hierarchies, whose roots are the machine's, and remove
+	# every empty cgroup in them: those that others have just made, too.
+	mount -o remount,ro /sys/fs/cgroup
 fi
 printf '[Unit]\nDefaultDependencies=no\n' >/run/units/default.target
 cat >/run/units/containerd.service <<UNIT
