@@ -82,4 +82,3 @@ func (l *lifeline) log(ctx context.Context, id string) {
 		log.G(ctx).WithField("id", id).WithField("timeline", l.String()).Debug("deleted")
 	}
 }
-
