@@ -45,10 +45,27 @@ spec:
 		t.Errorf("logs -f of a guest that goes on printing: %q", got)
 	}
 	s.pod("p", "restarted", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount > 0 })
-	if got := s.does("logs", "--previous", "p"); got != want.String() {
-		t.Errorf("logs of the instance before: %q", got)
-	}
-	contains(t, s.does("logs", "--previous", "--timestamps", "--tail=1", "p"), "Z tick 10")
+	// It goes on restarting, and kubelet keeps one instance before.
+	s.until("the logs of the instance before", func(context.Context) error {
+		got, err := s.kubectl("logs", "--previous", "p")
+		if err == nil && got != want.String() {
+			err = errors.New("they are others")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %q", err, got)
+		}
+		return nil
+	})
+	s.until("its last line with the time", func(context.Context) error {
+		got, err := s.kubectl("logs", "--previous", "--timestamps", "--tail=1", "p")
+		if err == nil && !strings.HasSuffix(got, "Z tick 10\n") {
+			err = errors.New("it is another")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %q", err, got)
+		}
+		return nil
+	})
 }
 
 func TestKubectlExec(t *testing.T) {
