@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -36,11 +37,30 @@ func (s *session) survey(ctx context.Context) (*situation, error) {
 	if n.whole, err = s.dump(ctx, n.containerd, s.layout.Config); err != nil {
 		return nil, err
 	}
+	if err := s.refuseOld(ctx, n.containerd); err != nil {
+		return nil, err
+	}
 	if criDisabled(n.whole) {
 		return nil, fmt.Errorf("%s turns off containerd's service for kubelet; remove \"cri\" from its disabled_plugins and restart containerd", s.layout.Config)
 	}
 	n.ours, err = s.findOurs(n.config)
 	return &n, err
+}
+
+// oldContainerd is what `containerd --version` says of those whose service for
+// kubelet reads runtime_path and goes by the runtime's name all the same.
+var oldContainerd = regexp.MustCompile(`^\S+ \S+ v?(1\.[0-6]\.\S+|0\.\S+)`)
+
+// refuseOld keeps the node from a handler by which no Pod would ever run.
+func (s *session) refuseOld(ctx context.Context, containerd string) error {
+	out, err := s.host.run(ctx, nil, containerd, "--version")
+	if err != nil {
+		return err
+	}
+	if m := oldContainerd.FindStringSubmatch(out); m != nil {
+		return fmt.Errorf("%s is containerd %s, which finds runtimes of Pods in its PATH alone; upgrade it to 1.7 or newer, or install the programs by hand into a directory of its PATH", containerd, m[1])
+	}
+	return nil
 }
 
 // dropInPlaces are the files of our own that may be there.

@@ -243,3 +243,16 @@ func appendTo(file, text string) error {
 	_, err = f.WriteString(text)
 	return errors.Join(err, f.Close())
 }
+
+func TestAContainerdThatFindsRuntimesInItsPathAloneIsRefused(t *testing.T) {
+	m := newMachine(t, "plain", "1.6", "testdata/plain/before")
+	m.must(m.start(t.Context()))
+	before := m.files()
+	_, err := node.Install(t.Context(), m.config())
+	if err == nil || !strings.Contains(err.Error(), "is containerd 1.6.") || !strings.Contains(err.Error(), "upgrade it to 1.7") {
+		t.Errorf("installed, or refused by another sentence: %v", err)
+	}
+	if d := differ(before, m.files()); d != "" {
+		t.Errorf("it changes:\n%s", d)
+	}
+}

@@ -16,7 +16,7 @@ var layoutTests = []struct {
 	name, layout string
 	versions     []string
 }{
-	{"plain", "plain", []string{"1.6", "1.7", "2.2", "2.4"}},
+	{"plain", "plain", []string{"1.7", "2.2", "2.4"}},
 	{"plain-without-runc", "plain", []string{"1.7"}},
 	{"plain-without-a-file-1", "plain", []string{"1.7"}},
 	{"plain-without-a-file-2", "plain", []string{"2.2", "2.4"}},
