@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/wasmshim/containerd-shim-wasm/internal/version.Ve
 SHIM_TAGS := no_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: build image demo orders test unit fuzz gostd chart e2e e2e-kubelet scale client-suite e2e-vm faults compile-storm churn lint bench bench-full bench-compare clean help
+.PHONY: build image demo orders test unit fuzz gostd chart e2e e2e-kubelet e2e-kind scale client-suite e2e-vm faults compile-storm churn lint bench bench-full bench-compare clean help
 
 build: ## build the programs into bin/, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -tags $(SHIM_TAGS) -o $(BIN)/ ./cmd/containerd-shim-wasm-v1
@@ -27,8 +27,8 @@ orders: build ## run examples/orders with MariaDB until Ctrl-C; ORDERS="-languag
 	go build -o $(BIN).test/ ./test/cmd/orders # go run would call Ctrl-C an error
 	$(BIN).test/orders -bin $(BIN) $(ORDERS)
 
-test: build ## run every test: lint, unit, fuzz targets, the chart, end to end and on Kubernetes
-	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e kubelet
+test: build ## run every test: lint, unit, fuzz targets, the chart, end to end, on Kubernetes and on kind
+	go run ./test/suite -bin $(BIN) lint unit fuzz gostd chart e2e kubelet kind
 
 unit: ## run the unit tests with the race detector
 	go run ./test/suite unit
@@ -61,6 +61,9 @@ churn: build ## run 5,000 containers and more; E2E_CHURN=N and E2E_DAEMONS selec
 
 e2e-kubelet: build ## run the promises to a cluster's users on a real Kubernetes of one node; E2E_RUN=REGEXP selects
 	go run ./test/suite -bin $(BIN) kubelet
+
+e2e-kind: build ## install the shim on a kind cluster with helm, use it and remove it, as users do
+	go run ./test/suite -bin $(BIN) kind
 
 scale: build ## run CLUSTER_PODS (200) Wasm Pods on one kubelet, and as many of runc beside them
 	CLUSTER_PODS=$${CLUSTER_PODS:-200} E2E_RUN='^TestManyPods' go run ./test/suite -bin $(BIN) kubelet

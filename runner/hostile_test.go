@@ -18,6 +18,7 @@ import (
 // "ifs in a row", "loops in a row" and the nested ones; 50,000 locals cost 400 KB
 // in each function.
 func TestHostileModulesCompileOrHitALimit(t *testing.T) {
+	t.Parallel() // its work is that of other processes
 	for _, name := range slices.Sorted(maps.Keys(wasmtest.Hostile)) {
 		n := 500
 		if name == "locals" || name == "locals in loops" {
@@ -56,6 +57,7 @@ func TestModulesOfTooManyItemsAreRefused(t *testing.T) {
 
 // Random functions are valid, or they would show little of the compiler.
 func TestRandomModulesCompile(t *testing.T) {
+	t.Parallel() // its work is that of other processes
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		binary := wasmtest.Random(r, 1+r.IntN(3000))

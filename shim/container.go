@@ -46,6 +46,8 @@ type container struct {
 	options *Options
 	// layers is where further modules may be found.
 	layers layerSource
+	// life is what became of it after Create.
+	life lifeline
 	// settings are those of its guests: the options' with its annotations.
 	settings oci.Settings
 	// init is the container's first process.
@@ -90,12 +92,14 @@ func (c *container) process(execID string) (*process, error) {
 //
 // Errors: errdefs.ErrFailedPrecondition when it was started before or has ended.
 func (c *container) start(ctx context.Context) error {
+	c.life.mark("shim: is asked to start")
 	err := c.init.release(func() {
 		c.events.send(&eventstypes.TaskStart{ContainerID: c.id, Pid: uint32(c.init.pid())})
 	})
 	if err != nil {
 		return err
 	}
+	c.life.mark("shim: has let the guest go")
 	if err := c.hooks.started(ctx, c.init.pid()); err != nil {
 		// runtime-spec, runtime.md, "Lifecycle": a failure stops the container.
 		if killErr := c.init.signal(unix.SIGKILL); !errdefs.IsNotFound(killErr) {
@@ -132,6 +136,7 @@ func (c *container) delete(ctx context.Context) error {
 	if c.deleted {
 		return errNoContainer(c.id)
 	}
+	c.life.mark("shim: is asked to delete")
 	p := c.init
 	p.mu.Lock()
 	status := p.status
@@ -156,6 +161,8 @@ func (c *container) delete(ctx context.Context) error {
 		ExitStatus:  p.exitStatus,
 		ExitedAt:    protobuf.ToTimestamp(p.exitedAt),
 	})
+	c.life.mark("shim: has deleted the container")
+	c.life.log(ctx, c.id)
 	return nil
 }
 
@@ -182,6 +189,7 @@ func (c *container) release() error {
 // initEnded takes the end of the init. The exit of the init is the last of its
 // container: those of its other processes come before.
 func (c *container) initEnded(status int, err error) {
+	c.life.mark("shim: has seen the guest's end")
 	c.endExecs()
 	c.init.exited(status, err, c.exited)
 }

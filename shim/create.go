@@ -98,7 +98,14 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			}
 		}
 		native, err := nativeRequest(r, options)
-		return nil, native, err
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := noteShimPath(r.Bundle, &undo); err != nil {
+			return nil, nil, err
+		}
+		undo.release()
+		return nil, native, nil
 	}
 	defer target.Module.Close()
 	marks.Add("shim: has found the module")
@@ -157,11 +164,14 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := noteShimPath(r.Bundle, &undo); err != nil {
+		return nil, nil, err
+	}
 	if err := c.announce(r); err != nil {
 		return nil, nil, err
 	}
 	marks.Add("shim: has created the container")
-	logTimeline(ctx, c.id, marks)
+	c.life.begin(ctx, c.id, marks)
 	undo.release()
 	return c, nil, nil
 }

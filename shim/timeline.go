@@ -50,9 +50,35 @@ func newTimeline() *timeline.Marks {
 	return new(timeline.Marks)
 }
 
-// logTimeline tells where the time of a Create went.
-func logTimeline(ctx context.Context, id string, m *timeline.Marks) {
-	if m != nil {
-		log.G(ctx).WithField("id", id).WithField("timeline", m.String()).Debug("created")
+// lifeline are the marks of a container after its Create, none unless they will be
+// logged. Its methods may be called concurrently.
+type lifeline struct {
+	mu sync.Mutex
+	*timeline.Marks
+}
+
+// begin logs where the time of a Create went, and asks for the marks that follow.
+func (l *lifeline) begin(ctx context.Context, id string, created *timeline.Marks) {
+	if created == nil {
+		return
+	}
+	log.G(ctx).WithField("id", id).WithField("timeline", created.String()).Debug("created")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Marks = new(timeline.Marks)
+}
+
+func (l *lifeline) mark(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Add(name)
+}
+
+// log tells the same of what followed.
+func (l *lifeline) log(ctx context.Context, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Marks != nil {
+		log.G(ctx).WithField("id", id).WithField("timeline", l.String()).Debug("deleted")
 	}
 }

@@ -24,9 +24,12 @@ type Mark struct {
 // Marks are moments in their order. Nothing is recorded into a nil *Marks.
 type Marks []Mark
 
+// most bounds the marks of what is asked for again and again.
+const most = 64
+
 // Add records that it is now that name is done, or begins.
 func (m *Marks) Add(name string) {
-	if m != nil {
+	if m != nil && len(*m) < most {
 		*m = append(*m, Mark{name, Now()})
 	}
 }

@@ -47,6 +47,7 @@ type effort struct {
 
 var measurements = []measurement{
 	{"run", effort{15, 15 * time.Second}, effort{100, 90 * time.Second}, measureRun},
+	{"timeline", effort{8, 8 * time.Second}, effort{60, 45 * time.Second}, measureTimeline},
 	{"calls", effort{60, 12 * time.Second}, effort{500, 90 * time.Second}, measureCalls},
 	{"first", effort{8, 30 * time.Second}, effort{60, 4 * time.Minute}, measureFirstByte},
 	{"rate", effort{3, 15 * time.Second}, effort{30, 3 * time.Minute}, measureRate},

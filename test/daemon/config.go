@@ -101,6 +101,14 @@ func (d *Daemon) criConfig(format int) string {
   disable_pause_image_pull = true
 `, runtime)
 	}
+	if d.Version != "1.6" { // which does not know runtime_path
+		// As an installer leaves it: the name alone leads to no program.
+		text += fmt.Sprintf(`
+[plugins.%[1]q.containerd.runtimes.wasm-by-path]
+  runtime_type = "io.containerd.wasm-by-path.v1"
+  runtime_path = %[2]q
+`, runtime, d.Shim())
+	}
 	network := "bin_dirs = [%[3]q]"
 	if d.Version != "2.4" && d.Version != "2.2" {
 		network = "bin_dir = %[3]q"

@@ -69,8 +69,9 @@ func Start(ctx context.Context, version string, p Programs, env ...string) (*Dae
 // StartCRI is Start with the service for kubelet, on the same socket. Pods get
 // the sandbox image of that name, which is to be imported into CRINamespace, and
 // the Wasm runtime by the handler "wasm" and, where the version has the sandbox
-// API, without pause containers by "wasm-sandbox". Pods have a network of their
-// own if the programs for it are given.
+// API, without pause containers by "wasm-sandbox"; "wasm-by-path", from 1.7 on, has
+// the shim's path and a name that is not in PATH. Pods have a network of their own
+// if the programs for it are given.
 func StartCRI(ctx context.Context, version string, p Programs, sandboxImage string) (*Daemon, error) {
 	return start(ctx, version, p, sandboxImage, nil)
 }

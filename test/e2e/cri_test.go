@@ -30,10 +30,12 @@ type kubelet struct {
 	handler string
 }
 
-// The handlers of Wasm Pods: with a pause container, and with the sandbox API.
+// The handlers of Wasm Pods: with a pause container, with the sandbox API, and as an
+// installer leaves it.
 const (
 	withPause    = "wasm"
 	withoutPause = "wasm-sandbox"
+	byPath       = "wasm-by-path"
 )
 
 // onKubelet runs the test against the CRI service of those of the versions that
@@ -107,7 +109,7 @@ func (h *host) kubelet(t *testing.T) *kubelet {
 	}
 	t.Cleanup(func() { conn.Close() })
 	k := &kubelet{cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), h, h.kind.handler}
-	if k.handler == withPause {
+	if k.handler != withoutPause {
 		// Its program must not be needed: it ends at once, if anything starts it.
 		k.has(t, pauseImage, func() scratchimage.Image {
 			pause := nativeImage(t, pauseImage)

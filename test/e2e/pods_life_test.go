@@ -16,36 +16,46 @@ import (
 )
 
 func TestPodSurvivesARestartOfContainerd(t *testing.T) {
-	onOwnKubelet(t, podVersions, func(t *testing.T, k *kubelet) {
-		p := k.runPod(t, nil)
-		guest := p.guest(t)
-		sandbox, pid := p.sandboxPid(t), p.pid(t, guest)
-		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-			if err := k.h.Restart(t.Context(), sig); err != nil {
-				t.Fatal(err)
-			}
-			within(t, "the CRI service answers", func() bool {
-				_, err := k.Version(t.Context(), &cri.VersionRequest{})
-				return err == nil
-			})
-			if got := p.state(t); got != cri.PodSandboxState_SANDBOX_READY || p.pid(t, guest) != pid {
-				t.Errorf("after %v the Pod is %v, its guest process %d, before it was %d", sig, got, p.pid(t, guest), pid)
-			}
-			if got := p.exec(t, guest, "cat", "/etc/hostname"); got != "web-1\n" {
-				t.Errorf("after %v its name is %q", sig, got)
-			}
-			// CRI loses what it does not know its own files by.
-			another := p.start(t, "another-"+sig.String(), "localhost/probe-c:1", "sleep", "600")
-			if got := p.exec(t, another, "cat", "/etc/hostname"); got != "web-1\n" {
-				t.Errorf("after %v a new container's name is %q", sig, got)
-			}
-			shares(t, []string{"net", "ipc", "uts"}, sandbox, pid, p.pid(t, another))
-			r, err := k.PodSandboxStats(t.Context(), &cri.PodSandboxStatsRequest{PodSandboxId: p.id})
-			if err != nil || r.Stats.Linux.Memory.GetUsageBytes().GetValue() == 0 {
-				t.Errorf("after %v: statistics %v, %v", sig, r, err)
-			}
-		}
+	onOwnKubelet(t, podVersions, survivesARestart)
+}
+
+// What containerd 2.4 notes of a container that joined a shim does not lead back to a
+// shim outside PATH.
+func TestPodOfAnInstalledShimSurvivesARestartOfContainerd(t *testing.T) {
+	forVersions(t, testedOf([]string{"2.4", "1.7"}), func(t *testing.T, version string) {
+		onDaemonOfKubelet(t, own(t, kind{version, byPath}), survivesARestart)
 	})
+}
+
+func survivesARestart(t *testing.T, k *kubelet) {
+	p := k.runPod(t, nil)
+	guest := p.guest(t)
+	sandbox, pid := p.sandboxPid(t), p.pid(t, guest)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := k.h.Restart(t.Context(), sig); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the CRI service answers", func() bool {
+			_, err := k.Version(t.Context(), &cri.VersionRequest{})
+			return err == nil
+		})
+		if got := p.state(t); got != cri.PodSandboxState_SANDBOX_READY || p.pid(t, guest) != pid {
+			t.Errorf("after %v the Pod is %v, its guest process %d, before it was %d", sig, got, p.pid(t, guest), pid)
+		}
+		if got := p.exec(t, guest, "cat", "/etc/hostname"); got != "web-1\n" {
+			t.Errorf("after %v its name is %q", sig, got)
+		}
+		// CRI loses what it does not know its own files by.
+		another := p.start(t, "another-"+sig.String(), "localhost/probe-c:1", "sleep", "600")
+		if got := p.exec(t, another, "cat", "/etc/hostname"); got != "web-1\n" {
+			t.Errorf("after %v a new container's name is %q", sig, got)
+		}
+		shares(t, []string{"net", "ipc", "uts"}, sandbox, pid, p.pid(t, another))
+		r, err := k.PodSandboxStats(t.Context(), &cri.PodSandboxStatsRequest{PodSandboxId: p.id})
+		if err != nil || r.Stats.Linux.Memory.GetUsageBytes().GetValue() == 0 {
+			t.Errorf("after %v: statistics %v, %v", sig, r, err)
+		}
+	}
 }
 
 // What is left is found when containerd stops.

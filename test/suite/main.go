@@ -1,6 +1,6 @@
 // Command suite runs the project's tests by phase and sums them up.
 //
-//	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [chart] [e2e] [kubelet] [client-suite] [vm]
+//	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [chart] [e2e] [kubelet] [kind] [client-suite] [vm]
 //
 // Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
 // before it say how long each phase and the slowest tests took, and what failed. It exits with 1 when
@@ -48,6 +48,7 @@ var phases = []phase{
 	{"fuzz", (*suite).fuzz},
 	{"e2e", (*suite).endToEnd},
 	{"kubelet", (*suite).kubelet},
+	{"kind", (*suite).kind},
 	{"client-suite", (*suite).clientSuite},
 	{"vm", (*suite).virtualMachine},
 }

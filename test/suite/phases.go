@@ -20,7 +20,7 @@ import (
 )
 
 // otherModules are Go modules with programs of their own beside the project's.
-var otherModules = []string{clusterModule, "test/bench/plot"}
+var otherModules = []string{clusterModule, kindModule, "test/bench/plot"}
 
 // lint counts each check as one test.
 func (s *suite) lint(ctx context.Context) error {
@@ -175,7 +175,7 @@ func e2eTimeout() string {
 			return "180m"
 		}
 	}
-	return "20m"
+	return "25m"
 }
 
 // chart runs the tests of the Helm chart, which are a module of their own.

@@ -9,9 +9,9 @@ import (
 )
 
 // logged finds the field of a line of the log.
-var logged = regexp.MustCompile(`level=debug msg=created id=(\S+) .*timeline=("(?:[^"\\]|\\.)*")`)
+var logged = regexp.MustCompile(`level=debug msg=(created|deleted) id=(\S+) .*timeline=("(?:[^"\\]|\\.)*")`)
 
-func TestAtDebugLevelCreateTellsWhereItsTimeWent(t *testing.T) {
+func TestAtDebugLevelTheLogTellsWhereTheTimeWent(t *testing.T) {
 	var d *daemon
 	t.Run("two containers", func(t *testing.T) {
 		d = newDaemon(t)
@@ -21,6 +21,8 @@ func TestAtDebugLevelCreateTellsWhereItsTimeWent(t *testing.T) {
 		s := d.start("pod")
 		s.mustCreate("pod")
 		s.mustCreate("b")
+		s.mustStart("b")
+		s.finish("b", 137)
 	})
 	if d == nil {
 		t.Skip("there is no daemon")
@@ -33,13 +35,21 @@ func TestAtDebugLevelCreateTellsWhereItsTimeWent(t *testing.T) {
 		"init: begins", "init: has its configuration", "init: has built the sandbox", "init: becomes the runner",
 		"runner: begins", "runner: has loaded the module", "runner: is confined and ready", "shim: has created the container",
 	}
-	want := map[string][]string{"pod": append(first, each...), "b": each}
+	want := map[string][]string{
+		"created pod": append(first, each...),
+		"created b":   each,
+		"deleted b": {
+			"shim: is asked to start", "shim: has let the guest go", "shim: has seen the guest's end",
+			"shim: is asked to delete", "shim: has deleted the container",
+		},
+	}
 	lines := logged.FindAllStringSubmatch(d.log.String(), -1)
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines with a timeline, want %d:\n%s", len(lines), len(want), &d.log)
 	}
 	for _, line := range lines {
-		text, err := strconv.Unquote(line[2])
+		what := line[1] + " " + line[2]
+		text, err := strconv.Unquote(line[3])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,11 +64,11 @@ func TestAtDebugLevelCreateTellsWhereItsTimeWent(t *testing.T) {
 		for _, m := range marks {
 			names = append(names, m.Name)
 		}
-		if !slices.Equal(names, want[line[1]]) {
-			t.Errorf("%s: %q, want %q", line[1], names, want[line[1]])
+		if !slices.Equal(names, want[what]) {
+			t.Errorf("%s: %q, want %q", what, names, want[what])
 		}
 		if marks[0].At >= marks[len(marks)-1].At {
-			t.Errorf("%s: it ends before it begins: %v", line[1], marks)
+			t.Errorf("%s: it ends before it begins: %v", what, marks)
 		}
 	}
 }

@@ -43,6 +43,10 @@ func run(ctx context.Context, wanted []string) error {
 			path, err = store.Runc(ctx)
 		case w == "kubernetes":
 			path, err = store.Kubernetes(ctx)
+		case w == "kind":
+			path, err = store.Kind(ctx)
+		case w == "kind-node":
+			path, err = store.KindNode(ctx)
 		case w == "busybox":
 			path, err = store.Busybox(ctx)
 		case w == "staticcheck":
@@ -54,7 +58,7 @@ func run(ctx context.Context, wanted []string) error {
 		case w == "guests":
 			path, err = store.Guests(ctx)
 		default:
-			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, helm, kubernetes, python, guests or staticcheck",
+			err = fmt.Errorf("unknown name %q: use containerd-{%s}, native-PROGRAM, runc, busybox, helm, kind, kind-node, kubernetes, python, guests or staticcheck",
 				w, strings.Join(provision.Versions, ","))
 		}
 		if err != nil {
