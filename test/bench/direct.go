@@ -117,8 +117,10 @@ type life struct {
 
 // live runs a container of the shim's program, which prints and waits, to its end.
 func (s *directShim) live(ctx context.Context) (l life, err error) {
-	// No call takes that long; a hang is to be an error.
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel, err := whole(ctx)
+	if err != nil {
+		return l, err
+	}
 	defer cancel()
 	id := s.d.NewID("direct")
 	bundle := filepath.Join(s.d.Dir, "work", id)
@@ -152,10 +154,9 @@ func (s *directShim) live(ctx context.Context) (l life, err error) {
 	}
 	l.create = time.Since(began)
 	defer func() {
-		if l.delete == 0 { // it was interrupted
-			end := context.WithoutCancel(ctx)
-			_ = s.call(end, "Kill", &taskapi.KillRequest{ID: id, Signal: uint32(unix.SIGKILL)}, &emptypb.Empty{})
-			_ = s.call(end, "Delete", &taskapi.DeleteRequest{ID: id}, &taskapi.DeleteResponse{})
+		if l.delete == 0 { // something failed, which says more than these would
+			_ = s.call(ctx, "Kill", &taskapi.KillRequest{ID: id, Signal: uint32(unix.SIGKILL)}, &emptypb.Empty{})
+			_ = s.call(ctx, "Delete", &taskapi.DeleteRequest{ID: id}, &taskapi.DeleteResponse{})
 		}
 	}()
 	first := make(chan error, 1)

@@ -29,6 +29,17 @@ func (b *bench) rounds(what string, most int) iter.Seq[int] {
 	}
 }
 
+// whole returns a context for work that an interrupt lets come to its end, unless it
+// has not begun: who gives a Create call up does not learn whether there is a
+// container. It ends after a minute, so that a hang is an error.
+func whole(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	return ctx, cancel, nil
+}
+
 // waitFor waits for that time to pass, since it is the time itself that is measured.
 func waitFor(ctx context.Context, d time.Duration) error {
 	select {
