@@ -210,6 +210,8 @@ func callFunction(ctx context.Context, m api.Module, name string) error {
 	return err
 }
 
+func (p *coreProgram) descriptors() []int { return p.host.Descriptors() }
+
 func (p *coreProgram) close(ctx context.Context) {
 	if p.runtime != nil {
 		_ = p.runtime.Close(ctx)

@@ -22,6 +22,8 @@ import (
 // the guest, and returns its exit code. See package control for what it
 // inherits.
 func Guest() int {
+	// For the table of descriptors that this thread gets below.
+	runtime.LockOSThread()
 	// First of all: where nothing was inherited, Go's poller may take the
 	// number for itself.
 	cache := isDirectory(control.CacheFD)
@@ -45,6 +47,9 @@ func Guest() int {
 		_ = unix.Close(control.CacheFD)
 	}
 	marks.Add("runner: has loaded the module")
+	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
+		_ = unix.Close(fd)
+	}
 	if err == nil {
 		err = confine()
 	}
@@ -52,6 +57,7 @@ func Guest() int {
 		_ = control.SendError(socket, err)
 		return 1
 	}
+	separate(append(p.descriptors(), control.SocketFD))
 	// Beside the wait for the shim this costs nobody any time. Until here a
 	// signal ends the process as it ends any other.
 	handled := make(chan struct{})
@@ -62,9 +68,6 @@ func Guest() int {
 		return 1
 	}
 	<-handled
-	for _, fd := range []int{control.WorkloadFD, control.ModuleFD} {
-		_ = unix.Close(fd)
-	}
 	_ = socket.Close()
 	// Linux passes on the low eight bits of an exit code.
 	return int(p.run(ctx) & 0xff)

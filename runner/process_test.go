@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 		os.Exit(Guest())
 	case "compile":
 		os.Exit(Compile())
+	case "separate":
+		os.Exit(separateAndCollect())
 	}
 	os.Exit(m.Run())
 }

@@ -19,6 +19,8 @@ type program interface {
 	// of it. A trap has been printed on the guest's stderr and is ExitTrap. It
 	// is called at most once.
 	run(ctx context.Context) uint32
+	// descriptors are the raw descriptors that were opened for the guest.
+	descriptors() []int
 	// close frees what the guest holds.
 	close(ctx context.Context)
 }

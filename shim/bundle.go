@@ -28,7 +28,11 @@ func writeRecord(bundle string, r record) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(bundle, recordFile)
+	return writeWhole(filepath.Join(bundle, recordFile), b)
+}
+
+// writeWhole writes a file that is there with all its bytes or as it was.
+func writeWhole(path string, b []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		_ = os.Remove(tmp) // a full disk takes the name and not the bytes

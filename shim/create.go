@@ -59,9 +59,6 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, nil, classify(err)
 	}
 	marks.Add("shim: has read the spec")
-	if err := noteShimPath(r.Bundle); err != nil {
-		return nil, nil, err
-	}
 	rootfs, mounted, err := mountRootfs(r, spec)
 	if err != nil {
 		return nil, nil, err
@@ -101,7 +98,14 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 			}
 		}
 		native, err := nativeRequest(r, options)
-		return nil, native, err
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := noteShimPath(r.Bundle, &undo); err != nil {
+			return nil, nil, err
+		}
+		undo.release()
+		return nil, native, nil
 	}
 	defer target.Module.Close()
 	marks.Add("shim: has found the module")
@@ -158,6 +162,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		marks:    marks,
 	}, &undo)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := noteShimPath(r.Bundle, &undo); err != nil {
 		return nil, nil, err
 	}
 	if err := c.announce(r); err != nil {

@@ -9,16 +9,17 @@ import (
 )
 
 // shimPathFile is where containerd writes, in the bundle of what it starts a shim
-// for, which program that is.
+// for, which program that is (loadShim of core/runtime/v2, since 1.6).
 const shimPathFile = "shim-binary-path"
 
 // noteShimPath writes the same into the bundle of a container that joins the shim of
-// its Pod. There containerd 2.4 leaves it out, and after a restart looks for
+// its Pod. There containerd (1.7 to 2.4) leaves it out, and after a restart looks for
 // the shim by the runtime's name, in its PATH: where `runtime_path` names the shim
 // and PATH does not have it, it would forget a running container.
 //
-// A shim's working directory is the bundle that it was started for.
-func noteShimPath(bundle string) error {
+// A shim's working directory is the bundle that it was started for. What containerd
+// noted there is passed on as it is, since an upgrade may have moved this program.
+func noteShimPath(bundle string, undo *undoStack) error {
 	noted, err := os.ReadFile(shimPathFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // not started by containerd
@@ -27,12 +28,12 @@ func noteShimPath(bundle string) error {
 		return fmt.Errorf("read which program the shim is: %w", err)
 	}
 	path := filepath.Join(bundle, shimPathFile)
-	if _, err := os.Lstat(path); err == nil {
-		return nil
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if err := os.WriteFile(path, noted, 0o600); err != nil {
-		_ = os.Remove(path) // half a path is no shim's
+	if err := writeWhole(path, noted); err != nil {
 		return fmt.Errorf("note which program the shim is: %w", err)
 	}
+	undo.push(func() { _ = os.Remove(path) })
 	return nil
 }

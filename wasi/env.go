@@ -33,12 +33,12 @@ var env = map[string]struct {
 const abortExitCode = 255
 
 // function returns what an import does.
-func (h *Host) function(module, name string) (api.GoModuleFunc, bool) {
+func (h *Host) function(module, name string) (api.GoModuleFunction, bool) {
 	if module == Preview1 {
 		return h.preview1.Function(name)
 	}
 	f, ok := env[name]
-	return func(_ context.Context, m api.Module, stack []uint64) { f.call(h, m, stack) }, ok
+	return api.GoModuleFunc(func(_ context.Context, m api.Module, stack []uint64) { f.call(h, m, stack) }), ok
 }
 
 // abort prints AssemblyScript's message, file, line and column, and exits.

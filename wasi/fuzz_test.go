@@ -56,7 +56,7 @@ func FuzzEnv(f *testing.F) {
 			}()
 			fn, _ := h.function(Env, name)
 			const garbage = 0xdead_beef << 32
-			fn(t.Context(), guest, []uint64{uint64(a) | garbage, uint64(b) | garbage, uint64(c) | garbage, uint64(d) | garbage, 0, 0, 0})
+			fn.Call(t.Context(), guest, []uint64{uint64(a) | garbage, uint64(b) | garbage, uint64(c) | garbage, uint64(d) | garbage, 0, 0, 0})
 		}()
 		if exited != (name == "abort") {
 			t.Errorf("%s ended the guest: %v", name, exited)

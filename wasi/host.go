@@ -212,6 +212,16 @@ func (h *Host) Close() {
 	h.trees = nil
 }
 
+// Descriptors are the raw descriptors that the host has for the guest, but for its
+// standard streams.
+func (h *Host) Descriptors() []int {
+	all := h.table.Raw()
+	for _, t := range h.trees {
+		all = append(all, t.Raw())
+	}
+	return all
+}
+
 // ModuleConfig is with what the guest must be instantiated for the functions of
 // this host to find their resources.
 func (h *Host) ModuleConfig() wazero.ModuleConfig {

@@ -34,8 +34,8 @@ import (
 // The sandbox's init must stay on the main thread: namespaces, capabilities and
 // labels belong to threads, /proc/self is the main thread, and execve from
 // another thread would carry over what was never set on this one. Only an init
-// function is sure to run there. A guest must not be tied to a thread: every
-// switch of goroutines would cost a switch of threads.
+// function is sure to run there. The guest stays on it for its table of
+// descriptors, which is the one of /proc/self.
 //
 // The main thread also carries the process's name: before Linux 6.14 a program
 // that is executed by descriptor is called by the descriptor's number.
@@ -43,7 +43,10 @@ func init() {
 	switch mode() {
 	case "init":
 		runtime.LockOSThread()
-	case "guest", "debug":
+	case "guest":
+		runtime.LockOSThread()
+		fallthrough
+	case "debug":
 		name := [...]byte{'w', 'a', 's', 'm', '-', 'r', 'u', 'n', 'n', 'e', 'r', 0}
 		// Of no consequence but for ps and pgrep.
 		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)

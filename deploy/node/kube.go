@@ -77,15 +77,18 @@ func (c *Cluster) nodes(ctx context.Context, selector string) ([]apiNode, error)
 // mark sets labels and annotations of a Node, and removes those that are nil. All
 // others stay.
 func (c *Cluster) mark(ctx context.Context, name string, labels, annotations map[string]any) error {
-	// A merge patch whose map is null would remove every label (RFC 7396).
+	return c.call(ctx, http.MethodPatch, "/api/v1/nodes/"+url.PathEscape(name), mergePatch(labels, annotations), nil)
+}
+
+// mergePatch is of RFC 7396, by which a map that is null would remove every label.
+func mergePatch(labels, annotations map[string]any) any {
 	metadata := map[string]any{}
 	for key, m := range map[string]map[string]any{"labels": labels, "annotations": annotations} {
 		if len(m) > 0 {
 			metadata[key] = m
 		}
 	}
-	patch := map[string]any{"metadata": metadata}
-	return c.call(ctx, http.MethodPatch, "/api/v1/nodes/"+url.PathEscape(name), patch, nil)
+	return map[string]any{"metadata": metadata}
 }
 
 // maxAnswer bounds the API server's answer: a list of 5,000 Nodes is below it.

@@ -26,6 +26,11 @@ type Programs struct {
 
 	Busybox      string            // a file, static
 	Web          string            // test/guests/web.c as a native program
+	Registry     string            // see provision.Store.Registry
+	Helm         string            // the directory of helm
+	Daprd        string            // see provision.Store.Daprd
+	Chart        string            // charts/containerd-shim-wasm
+	Installers   [2]string         // images of the installer in two versions, files
 	Guests       map[string]string // by their names
 	RuntimeClass string            // deploy/runtimeclass.yaml
 }
@@ -111,26 +116,34 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts one of the cluster's programs, which logs to a file of its name.
+// start starts one of the cluster's programs. It is to run as long as the cluster.
 func (c *Cluster) start(name, program string, env []string, args ...string) error {
-	log, err := os.Create(c.path("logs", name))
+	p, err := c.spawn(name, program, env, args...)
+	if err == nil {
+		c.processes = append(c.processes, p)
+	}
+	return err
+}
+
+// spawn starts a program that logs to a file of its name, and that the caller stops.
+func (c *Cluster) spawn(name, program string, env []string, args ...string) (*process, error) {
+	log, err := os.OpenFile(c.path("logs", name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(program, args...)
 	cmd.Env, cmd.Dir = append(os.Environ(), env...), c.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	p := &process{name: name, cmd: cmd, exited: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait()
 		close(p.exited)
 	}()
-	c.processes = append(c.processes, p)
-	return nil
+	return p, nil
 }
 
 func (c *Cluster) startKubernetes(name string, args ...string) error {
@@ -170,14 +183,17 @@ func (c *Cluster) Log(name string, lines int) string {
 // Stop ends the cluster's programs, the last one first. Pods go on.
 func (c *Cluster) Stop() {
 	for i := len(c.processes) - 1; i >= 0; i-- {
-		p := c.processes[i]
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-p.exited:
-		case <-time.After(3 * time.Second): // an API server waits for its clients
-			_ = p.cmd.Process.Kill()
-			<-p.exited
-		}
+		c.processes[i].stop()
 	}
 	c.processes = nil
+}
+
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(3 * time.Second): // an API server waits for its clients
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+	}
 }

@@ -27,6 +27,7 @@ var users = []struct{ name, groups string }{
 	{"system:kube-scheduler", ""},
 	{"system:kube-proxy", ""},
 	{"system:node:" + node.Name, "system:nodes"},
+	{"system:node:" + secondNode, "system:nodes"},
 }
 
 // kubeconfig is the path of a user's.

@@ -8,10 +8,10 @@
 //   - scores of the OOM killer below 0: not every machine has CAP_SYS_RESOURCE, so
 //     containerd and kubelet are told to leave them;
 //   - cgroups through systemd: there is none in the node;
-//   - probes by gRPC: no guest of the tests serves it;
 //   - AppArmor and SELinux: the kernel of a test machine may have neither;
-//   - several nodes, and networks with policies;
-//   - daprd itself, for which a native program stands in.
+//   - several machines, and networks with policies: a second node, on which the chart
+//     is installed, shares the first one's;
+//   - Dapr's control plane and its components but for state and messages in memory.
 //
 // It is a Go module of its own because of Kubernetes' client libraries.
 package cluster

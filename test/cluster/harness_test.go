@@ -25,6 +25,8 @@ type space struct {
 	*Cluster
 	t    *testing.T
 	name string
+	// longer is added to the patience of a test with a large guest to compile.
+	longer time.Duration
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
@@ -87,7 +89,7 @@ func (s *space) tryCreate(text string) error {
 // until waits for what the API has no event for.
 func (s *space) until(what string, ask func(context.Context) error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience+s.longer)
 	defer cancel()
 	if err := s.Cluster.until(ctx, what, ask); err != nil {
 		s.t.Fatal(err)
@@ -97,7 +99,7 @@ func (s *space) until(what string, ask func(context.Context) error) {
 // pod waits until the Pod is as wanted, and returns it.
 func (s *space) pod(name, what string, wanted func(*corev1.Pod) bool) *corev1.Pod {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience+s.longer)
 	defer cancel()
 	selector := fields.OneTermEqualSelector("metadata.name", name).String()
 	pods := s.Client.CoreV1().Pods(s.name)

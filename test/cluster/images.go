@@ -20,6 +20,8 @@ const (
 	// GoProbeImage and RustProbeImage hold those of these languages.
 	GoProbeImage   = "localhost/probe-go:wasm"
 	RustProbeImage = "localhost/probe-rust:wasm"
+	// GRPCImage holds test/guests/grpc-go.
+	GRPCImage = "localhost/grpc:wasm"
 	// BusyboxImage is for native containers.
 	BusyboxImage = "localhost/busybox:1"
 )
@@ -37,6 +39,7 @@ func (c *Cluster) importImages(ctx context.Context) error {
 		{WebImage, "/web.wasm", []string{"serve", "8080"}, map[string]string{"/web.wasm": guests["web"], "/tools/probe.wasm": guests["probe-c"], "/tmp/": ""}},
 		{ProbeImage, "/probe.wasm", nil, map[string]string{"/probe.wasm": guests["probe-c"], "/tmp/": ""}},
 		{GoProbeImage, "/probe.wasm", nil, map[string]string{"/probe.wasm": guests["probe-go"]}},
+		{GRPCImage, "/grpc.wasm", nil, map[string]string{"/grpc.wasm": guests["grpc-go"]}},
 		{RustProbeImage, "/probe.wasm", nil, map[string]string{"/probe.wasm": guests["probe-rust"], "/tmp/": ""}},
 		{BusyboxImage, "/bin/busybox", []string{"sh"}, map[string]string{"/bin/busybox": c.programs.Busybox, "/tmp/": ""}},
 		{"localhost/coredns:1", "/coredns", nil, map[string]string{"/coredns": kubernetes("coredns")}},

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -114,15 +115,47 @@ func TestKubectlPortForward(t *testing.T) {
 	s := newSpace(t)
 	s.create(onePod)
 	s.ready("p")
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := s.Kubectl(ctx, "-n", s.name, "port-forward", "p", ":8080")
+	s.forwards("p")
+}
+
+// The shim is the Pod's sandbox itself: no pause container.
+func TestKubectlWithoutAPauseContainer(t *testing.T) {
+	s := newSpace(t)
+	s.create(`
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: wasm-without-pause}
+handler: wasm-without-pause
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {runtimeClassName: wasm-without-pause, containers: [{name: c, image: WEB}, {name: native, image: LINUX, args: [serve, "8081"]}]}
+`)
+	s.ready("p")
+	s.forwards("p")
+	contains(t, s.does("exec", "p", "-c", "c", "--", "cat", "/etc/hostname"), "p")
+	contains(t, s.does("logs", "p", "-c", "c"), "serves on 8080")
+	s.does("debug", "p", "--image="+BusyboxImage, "--container=look", "--target=c", "--attach=false", "--profile=general", "--", "/bin/busybox", "ps")
+	s.pod("p", "with an ephemeral container that ended", func(p *corev1.Pod) bool {
+		all := p.Status.EphemeralContainerStatuses
+		return len(all) == 1 && all[0].State.Terminated != nil
+	})
+	contains(t, s.log("p", "look"), "/web.wasm")
+}
+
+// forwards asks the Pod's guest through `kubectl port-forward`.
+func (s *space) forwards(pod string) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	cmd := s.Kubectl(ctx, "-n", s.name, "port-forward", pod, ":8080")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	defer func() {
 		cancel()
@@ -131,12 +164,12 @@ func TestKubectlPortForward(t *testing.T) {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	m := regexp.MustCompile(`127\.0\.0\.1:(\d+) -> 8080`).FindStringSubmatch(line)
 	if m == nil {
-		t.Fatalf("port-forward says %q, %v", line, err)
+		s.t.Fatalf("port-forward says %q, %v", line, err)
 	}
 	s.answers("http://127.0.0.1:"+m[1]+"/", "(wasm)")
 }
 
-func TestKubectlTopAndTheSummaryOfStatistics(t *testing.T) {
+func TestKubectlTop(t *testing.T) {
 	s := newSpace(t)
 	s.create(`
 apiVersion: v1
@@ -186,19 +219,48 @@ func TestEphemeralContainersLookIntoAWasmPod(t *testing.T) {
 	}
 }
 
-func TestNodeStatisticsOfAWasmPod(t *testing.T) {
+// What kubelet evicts and metrics-server counts by.
+func TestKubeletsSummaryOfAWasmPod(t *testing.T) {
 	s := newSpace(t)
 	s.create(onePod)
 	p := s.ready("p")
-	s.until("the kubelet's summary to count the Pod", func(ctx context.Context) error {
-		b, err := s.Client.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", p.Spec.NodeName, "proxy/metrics/resource").DoRaw(ctx)
+	s.answers("http://"+p.Status.PodIP+":8080/spin/20", "")
+	s.until("kubelet's summary to count the Pod", func(ctx context.Context) error {
+		b, err := s.Client.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", p.Spec.NodeName, "proxy/stats/summary").DoRaw(ctx)
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(b)) {
-			if strings.HasPrefix(line, "container_memory_working_set_bytes") && strings.Contains(line, `namespace="`+s.name+`"`) && !strings.Contains(line, "} 0 ") {
-				return nil
+		type usage struct {
+			CPU          struct{ UsageCoreNanoSeconds uint64 }
+			Memory       struct{ WorkingSetBytes uint64 }
+			Rootfs, Logs struct{ UsedBytes *uint64 }
+		}
+		var summary struct {
+			Pods []struct {
+				PodRef struct{ Namespace, Name string }
+				usage
+				Containers []usage
+				Network    struct{ RxBytes, TxBytes uint64 }
+				Storage    struct{ UsedBytes uint64 } `json:"ephemeral-storage"`
 			}
+		}
+		if err := json.Unmarshal(b, &summary); err != nil {
+			return err
+		}
+		for _, pod := range summary.Pods {
+			if pod.PodRef.Namespace != s.name {
+				continue
+			}
+			if len(pod.Containers) != 1 {
+				return fmt.Errorf("it has %d containers", len(pod.Containers))
+			}
+			c := pod.Containers[0]
+			if c.CPU.UsageCoreNanoSeconds == 0 || c.Memory.WorkingSetBytes < 1<<20 || c.Rootfs.UsedBytes == nil || c.Logs.UsedBytes == nil ||
+				pod.CPU.UsageCoreNanoSeconds < c.CPU.UsageCoreNanoSeconds || pod.Memory.WorkingSetBytes < c.Memory.WorkingSetBytes ||
+				pod.Network.RxBytes == 0 || pod.Network.TxBytes == 0 || pod.Storage.UsedBytes == 0 {
+				return fmt.Errorf("%+v", pod)
+			}
+			return nil
 		}
 		return errors.New("it is not there")
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -131,6 +132,39 @@ spec:
 	if p := s.ready("p"); p.Status.ContainerStatuses[0].RestartCount+p.Status.ContainerStatuses[1].RestartCount != 0 {
 		t.Errorf("a container was restarted: %s", status(p))
 	}
+}
+
+// The guest serves by google.golang.org/grpc, 20 MB of code.
+func TestProbesByGRPC(t *testing.T) {
+	s := newSpace(t)
+	s.longer = 4 * time.Minute
+	s.create(`
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  runtimeClassName: wasm
+  containers:
+  - name: c
+    image: ` + GRPCImage + `
+    args: ["9000"]
+    startupProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 300}
+    readinessProbe: {grpc: {port: 9000, service: orders}, periodSeconds: 1}
+    livenessProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 10}
+`)
+	if p := s.ready("p"); p.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("the container was restarted: %s", status(p))
+	}
+	// A service that it does not serve.
+	s.create(`
+apiVersion: v1
+kind: Pod
+metadata: {name: unknown}
+spec:
+  runtimeClassName: wasm
+  containers: [{name: c, image: ` + GRPCImage + `, args: ["9000"], readinessProbe: {grpc: {port: 9000, service: invoices}, periodSeconds: 1}}]
+`)
+	s.described("unknown", "Readiness probe failed: error: health rpc probe failed", "NotFound")
 }
 
 func TestLivenessProbeRestartsAGuestThatIsBroken(t *testing.T) {

@@ -41,6 +41,11 @@ state = "/run/containerd"
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wasm]
     runtime_type = "io.containerd.wasm.v1"
     pod_annotations = ["io.containerd.wasm.v1/*", "run.oci.handler"]
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wasm-without-pause]
+    runtime_type = "io.containerd.wasm.v1"
+    pod_annotations = ["io.containerd.wasm.v1/*", "run.oci.handler"]
+    sandboxer = "shim"
+    disable_pause_image_pull = true
 [plugins."io.containerd.internal.v1.opt"]
   path = %[5]q
 `
@@ -83,7 +88,11 @@ func (c *Cluster) startContainerd(ctx context.Context) error {
 
 // ctr runs containerd's client in the namespace of Pods.
 func (c *Cluster) ctr(ctx context.Context, args ...string) error {
-	args = append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)
+	return c.ctrAt(ctx, containerdSocket, args...)
+}
+
+func (c *Cluster) ctrAt(ctx context.Context, socket string, args ...string) error {
+	args = append([]string{"--address", socket, "--namespace", "k8s.io"}, args...)
 	out, err := exec.CommandContext(ctx, filepath.Join(c.programs.Containerd, "ctr"), args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ctr %s: %w\n%s", strings.Join(args[4:], " "), err, out)
@@ -138,19 +147,21 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	return c.until(ctx, "the node to be Ready", func(ctx context.Context) error {
-		n, err := c.Client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		for _, cond := range n.Status.Conditions {
-			if cond.Type == corev1.NodeReady {
-				if cond.Status == corev1.ConditionTrue {
-					return nil
-				}
-				return errors.New(cond.Message)
+	return c.until(ctx, "the node to be Ready", func(ctx context.Context) error { return c.nodeReady(ctx, node.Name) })
+}
+
+func (c *Cluster) nodeReady(ctx context.Context, name string) error {
+	n, err := c.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	for _, cond := range n.Status.Conditions {
+		if cond.Type == corev1.NodeReady {
+			if cond.Status == corev1.ConditionTrue {
+				return nil
 			}
+			return errors.New(cond.Message)
 		}
-		return errors.New("it has no condition yet")
-	})
+	}
+	return errors.New("it has no condition yet")
 }

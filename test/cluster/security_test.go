@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -93,6 +95,42 @@ spec:
 			t.Errorf("sysctl %s is %s, not %s", name, got, want)
 		}
 	}
+}
+
+// The node's owner has put a profile into kubelet's directory.
+func TestSeccompProfileOfTheNode(t *testing.T) {
+	s := newSpace(t)
+	const dir = "/var/lib/kubelet/seccomp"
+	profile := `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["unlink", "unlinkat"], "action": "SCMP_ACT_ERRNO"}]}`
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/keep-files.json", []byte(profile), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	s.create(`
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  runtimeClassName: wasm
+  containers:
+  - {name: kept, image: WEB, securityContext: {seccompProfile: {type: Localhost, localhostProfile: keep-files.json}}}
+  - {name: free, image: WEB, args: [serve, "8081"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: missing}
+spec:
+  runtimeClassName: wasm
+  containers: [{name: c, image: WEB, securityContext: {seccompProfile: {type: Localhost, localhostProfile: not-there.json}}}]
+`)
+	s.ready("p")
+	for _, container := range []string{"kept", "free"} {
+		s.does("exec", "p", "-c", container, "--", "/tools/probe.wasm", "put", "/tmp/file", "text")
+		out, err := s.kubectl("exec", "p", "-c", container, "--", "/tools/probe.wasm", "remove", "/tmp/file")
+		if refused := err != nil && strings.Contains(out, "not permitted"); refused != (container == "kept") {
+			t.Errorf("container %s removes a file: %v, %s", container, err, out)
+		}
+	}
+	s.described("missing", "not-there.json")
 }
 
 func TestPodSecurityRestrictedAdmitsAndRunsAWasmPod(t *testing.T) {

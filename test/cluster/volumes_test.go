@@ -1,9 +1,15 @@
 package cluster
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // createVolume makes a PersistentVolume of a directory of the node.
@@ -95,6 +101,51 @@ spec:
 		if body, err := s.get(base + path); err != nil || !strings.HasPrefix(body, want) && !strings.Contains(body, want+"\t") {
 			t.Errorf("%s: %q, %v; want %q", path, body, err, want)
 		}
+	}
+}
+
+// A variable stays as it was, a file changes under the running guest.
+func TestChangedConfigMapReachesARunningGuest(t *testing.T) {
+	s := newSpace(t)
+	s.create(`
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: green}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  runtimeClassName: wasm
+  containers:
+  - name: c
+    image: WEB
+    env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]
+    volumeMounts: [{name: settings, mountPath: /settings}]
+  volumes: [{name: settings, configMap: {name: settings}}]
+`)
+	p := s.ready("p")
+	base := "http://" + p.Status.PodIP + ":8080"
+	s.answers(base+"/file/settings/colour", "green")
+	s.does("patch", "configmap", "settings", "-p", `{"data": {"colour": "blue"}}`)
+	n := 0
+	s.until("the file to change", func(ctx context.Context) error {
+		// kubelet looks at its volumes once a minute, and when a Pod changes.
+		n++
+		patch := fmt.Sprintf(`{"metadata": {"annotations": {"looks": "%d"}}}`, n)
+		if _, err := s.Client.CoreV1().Pods(s.name).Patch(ctx, "p", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			return err
+		}
+		text, err := s.get(base + "/file/settings/colour")
+		if err == nil && text != "blue" {
+			err = errors.New(text)
+		}
+		return err
+	})
+	s.answers(base+"/env/COLOUR", "green")
+	if now := s.ready("p"); now.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("the container was restarted: %s", status(now))
 	}
 }
 

@@ -289,6 +289,31 @@ func (s *space) deletePod(name string) {
 	}
 }
 
+func TestHandlerThatTheNodeDoesNotHaveIsNamed(t *testing.T) {
+	s := newSpace(t)
+	s.create(`
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: elsewhere}
+handler: elsewhere
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {runtimeClassName: elsewhere, containers: [{name: c, image: WEB}]}
+`)
+	s.described("p", `no runtime for "elsewhere" is configured`)
+	err := s.tryCreate(`
+apiVersion: v1
+kind: Pod
+metadata: {name: no-class}
+spec: {runtimeClassName: no-class, containers: [{name: c, image: WEB}]}
+`)
+	if err == nil || !strings.Contains(err.Error(), `RuntimeClass "no-class" not found`) {
+		t.Errorf("a class that is not there: %v", err)
+	}
+}
+
 func TestRuntimeClassKeepsPodsOffNodesWithoutTheRuntime(t *testing.T) {
 	s := newSpace(t)
 	s.create(`
@@ -306,6 +331,7 @@ spec: {runtimeClassName: on-some-nodes, containers: [{name: c, image: WEB}]}
 	s.pod("p", "unschedulable", func(p *corev1.Pod) bool {
 		for _, c := range p.Status.Conditions {
 			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				contains(t, c.Message, "didn't match Pod's node affinity/selector")
 				return true
 			}
 		}

@@ -45,10 +45,10 @@ func TestShimKilledAfterStartLeavesNothing(t *testing.T) {
 			within(t, "the guest runs", func() bool { return c.stdout.String() != "" })
 			next := h.taskEvents(t)
 			h.killShims(t)
-			// A call of Wait ends with the connection; clients follow events. That
-			// of the start may still be on its way.
+			// A call of Wait ends with the connection; clients follow events. Those
+			// of the creation and the start may still be on their way.
 			e := next()
-			if e.topic == "/tasks/start" {
+			for e.topic == "/tasks/create" || e.topic == "/tasks/start" {
 				e = next()
 			}
 			if e.topic != "/tasks/exit" || e.id != c.ID() || e.code != 137 {

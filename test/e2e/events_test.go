@@ -6,6 +6,7 @@ import (
 
 	apievents "github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/typeurl/v2"
 )
 
@@ -22,19 +23,55 @@ func (h *host) taskEvents(t *testing.T) func() taskEvent {
 	return h.taskEventsIn(t, h.Namespace)
 }
 
+// beginTopic is of an event that says that events arrive.
+const beginTopic = "/tasks/test-begins"
+
 // taskEventsIn is taskEvents for a namespace.
 func (h *host) taskEventsIn(t *testing.T, namespace string) func() taskEvent {
 	t.Helper()
-	stream, errs := h.connect(t).Subscribe(t.Context(), `namespace=="`+namespace+`",topic~="/tasks/.*"`)
-	return func() taskEvent {
+	cl := h.connect(t)
+	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	stream, errs := cl.Subscribe(ctx, `namespace=="`+namespace+`",topic~="/tasks/.*"`)
+	receive := func() *events.Envelope {
 		t.Helper()
-		var e *events.Envelope
 		select {
-		case e = <-stream:
+		case e := <-stream:
+			return e
 		case err := <-errs:
 			t.Fatal(err)
 		case <-time.After(patience):
 			t.Fatalf("no event within %v", patience)
+		}
+		return nil
+	}
+	// The call may not have reached the daemon yet, which knows nobody then.
+	begun := make(chan struct{})
+	go func() {
+		for {
+			_ = cl.EventService().Publish(ctx, beginTopic, &apievents.TaskResumed{ContainerID: "none"})
+			select {
+			case <-begun:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	var early []*events.Envelope
+	for e := receive(); e.Topic != beginTopic; e = receive() {
+		early = append(early, e)
+	}
+	close(begun)
+	return func() taskEvent {
+		t.Helper()
+		var e *events.Envelope
+		if len(early) > 0 {
+			e, early = early[0], early[1:]
+		} else {
+			for e = receive(); e.Topic == beginTopic; {
+				e = receive()
+			}
 		}
 		v, err := typeurl.UnmarshalAny(e.Event)
 		if err != nil {

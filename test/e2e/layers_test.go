@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/registry"
+	"github.com/wasmshim/containerd-shim-wasm/test/shapes"
 )
 
 // pullForCtr pushes an image and pulls it with ctr.
@@ -57,10 +59,10 @@ func (h *host) keptModules(t *testing.T) []string {
 
 func TestModuleOfALayerIsReadOnce(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
-		layer := moduleLayer(t, wasmLayer, "probe-c", "app.wasm")
+		layer := shapes.ModuleLayer(guests(t), shapes.WasmLayer, "probe-c", "app.wasm")
 		// Bytes of its own: no other test has kept them.
 		layer.Content = append(slices.Clone(layer.Content), "\x00\x06\x04once!"...)
-		ref := h.pullForCtr(t, startRegistry(t), "once", registry.Manifest{Config: config("wasip1/wasm"), Layers: []registry.Blob{layer}})
+		ref := h.pullForCtr(t, startRegistry(t), "once", registry.Manifest{Config: shapes.Config("wasip1/wasm"), Layers: []registry.Blob{layer}})
 		before := h.keptModules(t)
 		run := func() {
 			t.Helper()
@@ -95,7 +97,7 @@ func TestModuleOfALayerIsReadOnce(t *testing.T) {
 func TestModuleOfALayerRunsWithoutACache(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
 		ref := h.pullForCtr(t, startRegistry(t), "uncached", registry.Manifest{
-			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+			Config: shapes.Config("wasip1/wasm"), Layers: []registry.Blob{shapes.ModuleLayer(guests(t), shapes.WasmLayer, "probe-c", "app.wasm")},
 		})
 		dir := t.TempDir()
 		file := filepath.Join(dir, "file")
@@ -127,9 +129,9 @@ func TestModuleOfALayerRunsWithoutACache(t *testing.T) {
 
 func TestRootFileSystemComesBeforeLayers(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
-		files := rootFS("app.wasm", string(guestBinary(t, "probe-c")), "native", "\x7fELF", "data", "text")
-		ref := h.pullForCtr(t, startRegistry(t), "both", registry.Manifest{Config: config(linuxHere, files), Layers: []registry.Blob{
-			files, moduleLayer(t, wasmLayer, "hello-c", "app.wasm"), moduleLayer(t, wasmLayer, "probe-c", "native"), moduleLayer(t, wasmLayer, "hello-c", "other.wasm"),
+		files := shapes.RootFS("app.wasm", string(guestBinary(t, "probe-c")), "native", "\x7fELF", "data", "text")
+		ref := h.pullForCtr(t, startRegistry(t), "both", registry.Manifest{Config: shapes.Config(shapes.LinuxHere, files), Layers: []registry.Blob{
+			files, shapes.ModuleLayer(guests(t), shapes.WasmLayer, "hello-c", "app.wasm"), shapes.ModuleLayer(guests(t), shapes.WasmLayer, "probe-c", "native"), shapes.ModuleLayer(guests(t), shapes.WasmLayer, "hello-c", "other.wasm"),
 		}})
 		run := func(flags []string, args ...string) (code int, stdout, stderr string) {
 			t.Helper()
@@ -162,8 +164,8 @@ func TestRootFileSystemComesBeforeLayers(t *testing.T) {
 
 func TestExecOfAnotherModuleOfTheImage(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
-		ref := h.pullForCtr(t, startRegistry(t), "exec", registry.Manifest{Config: config("wasip1/wasm"), Layers: []registry.Blob{
-			moduleLayer(t, wasmLayer, "probe-c", "server.wasm"), moduleLayer(t, wasmLayer, "hello-c", "tool.wasm"),
+		ref := h.pullForCtr(t, startRegistry(t), "exec", registry.Manifest{Config: shapes.Config("wasip1/wasm"), Layers: []registry.Blob{
+			shapes.ModuleLayer(guests(t), shapes.WasmLayer, "probe-c", "server.wasm"), shapes.ModuleLayer(guests(t), shapes.WasmLayer, "hello-c", "tool.wasm"),
 		}})
 		id := h.NewID("exec")
 		if r := h.Ctr(t.Context(), "run", "--detach", "--runtime", wasm, ref, id, "server.wasm", "sleep", "60"); r.Code != 0 {
@@ -194,7 +196,7 @@ func TestExecOfAnotherModuleOfTheImage(t *testing.T) {
 // That ctr reads no other configs than OCI's is a limit of ctr, not of containerd.
 func TestClientWithASpecOfItsOwnRunsAnArtifact(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
-		ref := h.pullForCtr(t, startRegistry(t), "artifact", artifact(t, wasmLayer, "app.wasm"))
+		ref := h.pullForCtr(t, startRegistry(t), "artifact", shapes.Artifact(guests(t), shapes.WasmLayer, "app.wasm"))
 		c := &container{h: h, client: h.connect(t)}
 		img, err := c.client.GetImage(t.Context(), ref)
 		if err != nil {
@@ -223,7 +225,7 @@ func TestClientWithASpecOfItsOwnRunsAnArtifact(t *testing.T) {
 func TestImageThatIsGoneIsNamed(t *testing.T) {
 	onDaemonsWithLayers(t, func(t *testing.T, h *host) {
 		ref := h.pullForCtr(t, startRegistry(t), "gone", registry.Manifest{
-			Config: config("wasip1/wasm"), Layers: []registry.Blob{moduleLayer(t, wasmLayer, "probe-c", "app.wasm")},
+			Config: shapes.Config("wasip1/wasm"), Layers: []registry.Blob{shapes.ModuleLayer(guests(t), shapes.WasmLayer, "probe-c", "app.wasm")},
 		})
 		id := h.NewID("gone")
 		if r := h.Ctr(t.Context(), "containers", "create", "--runtime", wasm, ref, id, "app.wasm"); r.Code != 0 {
@@ -247,7 +249,7 @@ func TestPodOfAnArtifactHasToSetACommand(t *testing.T) {
 		if err := r.WriteHosts(k.h.Hosts()); err != nil {
 			t.Fatal(err)
 		}
-		ref, err := r.Push(t.Context(), "artifact:1", false, artifact(t, wasmLayer, "app.wasm"))
+		ref, err := r.Push(t.Context(), "artifact:1", false, shapes.Artifact(guests(t), shapes.WasmLayer, "app.wasm"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +257,7 @@ func TestPodOfAnArtifactHasToSetACommand(t *testing.T) {
 		if at, message, _ := p.runImage(t, ref, nil); at != "create" || !strings.Contains(message, "no command specified") {
 			t.Errorf("without a command: at %q: %s", at, message)
 		}
-		if at, message, _ := p.runImage(t, ref, app[:1]); at != "" {
+		if at, message, _ := p.runImage(t, ref, shapes.App[:1]); at != "" {
 			t.Errorf("with a command: at %q: %s", at, message)
 		}
 	})
@@ -270,10 +272,10 @@ func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := k.pod(t)
-		files := rootFS("data", "text")
+		files := shapes.RootFS("data", "text")
 		image := func(name, guest string, config registry.Blob) string {
 			ref, err := r.Push(t.Context(), name+":1", false, registry.Manifest{
-				Config: config, Layers: []registry.Blob{files, moduleLayer(t, wasmLayer, guest, "app.wasm")},
+				Config: config, Layers: []registry.Blob{files, shapes.ModuleLayer(guests(t), shapes.WasmLayer, guest, "app.wasm")},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -285,7 +287,7 @@ func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		same := config(linuxHere, files)
+		same := shapes.Config(shapes.LinuxHere, files)
 		one, two := image("one", "hello-c", same), image("two", "probe-c", same)
 		for _, ref := range []string{one, two} {
 			if _, err := p.pull(t, ref); err != nil {
@@ -293,7 +295,7 @@ func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
 			}
 		}
 		for _, ref := range []string{one, two} {
-			at, message, stdout := p.runImage(t, ref, app)
+			at, message, stdout := p.runImage(t, ref, shapes.App)
 			if at != "start" || !strings.Contains(message, one) || !strings.Contains(message, two) ||
 				!strings.Contains(message, "CRI takes them for one image") || !strings.Contains(message, "give them different configs") {
 				t.Errorf("%s: at %q: %s, output %q", ref, at, message, stdout)
@@ -301,15 +303,15 @@ func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
 		}
 		remove(one)
 		remove(two)
-		if at, message, stdout := p.runImage(t, two, app); at != "" || stdout != "0=/app.wasm\n1=args\n2=x\n" {
+		if at, message, stdout := p.runImage(t, two, shapes.App); at != "" || stdout != "0=/app.wasm\n1=args\n2=x\n" {
 			t.Errorf("alone: at %q: %s, output %q", at, message, stdout)
 		}
 		remove(two)
 
 		// With the module's digest in the config, both have their own.
 		unique := func(guest string) registry.Blob {
-			c := config(linuxHere, files)
-			digest := sha(guestBinary(t, guest))
+			c := shapes.Config(shapes.LinuxHere, files)
+			digest := fmt.Sprintf("sha256:%x", sha256.Sum256(guestBinary(t, guest)))
 			c.Content = []byte(strings.Replace(string(c.Content), `"Entrypoint"`, `"Labels":{"module":"`+digest+`"},"Entrypoint"`, 1))
 			return c
 		}
@@ -317,10 +319,10 @@ func TestImagesWithEqualConfigsAreRefused(t *testing.T) {
 		if _, err := p.pull(t, one); err != nil {
 			t.Fatal(err)
 		}
-		if at, message, stdout := p.runImage(t, two, app); at != "" || stdout != "0=/app.wasm\n1=args\n2=x\n" {
+		if at, message, stdout := p.runImage(t, two, shapes.App); at != "" || stdout != "0=/app.wasm\n1=args\n2=x\n" {
 			t.Errorf("different configs: at %q: %s, output %q", at, message, stdout)
 		}
-		if at, message, stdout := p.runImage(t, one, app[:1]); at != "" || stdout != "Hello from C in WebAssembly!\n" {
+		if at, message, stdout := p.runImage(t, one, shapes.App[:1]); at != "" || stdout != "Hello from C in WebAssembly!\n" {
 			t.Errorf("different configs: at %q: %s, output %q", at, message, stdout)
 		}
 		remove(one)

@@ -6,18 +6,20 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/wasmshim/containerd-shim-wasm/test/shapes"
 )
 
 // shapesTable is the table of docs/images.md: what the tests above prove.
 func shapesTable() string {
 	var b strings.Builder
-	b.WriteString("| shape | `ctr` " + strings.Join(versionColumns, " | ") + " | CRI " + strings.Join(versionColumns, " | ") + " |\n")
-	b.WriteString("| --- |" + strings.Repeat(" --- |", 2*len(versionColumns)) + "\n")
+	b.WriteString("| shape | `ctr` " + strings.Join(shapes.Versions, " | ") + " | CRI " + strings.Join(shapes.Versions, " | ") + " |\n")
+	b.WriteString("| --- |" + strings.Repeat(" --- |", 2*len(shapes.Versions)) + "\n")
 	var notes []string // keys of refusals, in the order of their letters
-	for _, s := range shapes {
-		b.WriteString("| " + s.title + " |")
-		for _, outcome := range append(s.ctr[:], s.cri[:]...) {
-			if outcome == runs {
+	for _, s := range shapes.All {
+		b.WriteString("| " + s.Title + " |")
+		for _, outcome := range append(s.Ctr[:], s.CRI[:]...) {
+			if outcome == shapes.Runs {
 				b.WriteString(" runs |")
 				continue
 			}
@@ -32,8 +34,8 @@ func shapesTable() string {
 	}
 	b.WriteString("\n| | fails at | with | way out |\n| --- | --- | --- | --- |\n")
 	for n, key := range notes {
-		r := refusals[key]
-		fmt.Fprintf(&b, "| %c | %s | `%s` | %s |\n", 'a'+n, r.at, r.says, r.cure)
+		r := shapes.Refusals[key]
+		fmt.Fprintf(&b, "| %c | %s | `%s` | %s |\n", 'a'+n, r.At, r.Says, r.Cure)
 	}
 	return b.String()
 }
@@ -46,9 +48,9 @@ func TestDocsTableIsWhatTheTestsProve(t *testing.T) {
 	if want := shapesTable(); !strings.Contains(string(b), "\n"+want+"\n") {
 		t.Errorf("docs/images.md lacks this table:\n%s", want)
 	}
-	for key := range refusals {
-		if !slices.ContainsFunc(shapes, func(s shape) bool {
-			return slices.Contains(s.ctr[:], key) || slices.Contains(s.cri[:], key)
+	for key := range shapes.Refusals {
+		if !slices.ContainsFunc(shapes.All, func(s shapes.Shape) bool {
+			return slices.Contains(s.Ctr[:], key) || slices.Contains(s.CRI[:], key)
 		}) {
 			t.Errorf("no shape is refused by %q", key)
 		}

@@ -11,10 +11,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/wasmshim/containerd-shim-wasm/test/registry"
+	"github.com/wasmshim/containerd-shim-wasm/test/shapes"
 )
-
-// versionColumns are the daemons in the order of shape.ctr and shape.cri.
-var versionColumns = []string{"1.6", "1.7", "2.2", "2.4"}
 
 // startRegistry runs a registry until the test ends.
 func startRegistry(t *testing.T) *registry.Registry {
@@ -35,9 +33,14 @@ func startRegistry(t *testing.T) *registry.Registry {
 	return r
 }
 
-func (s shape) push(t *testing.T, r *registry.Registry) string {
+// guests are those of the suite, for images.
+func guests(t *testing.T) shapes.Guests {
+	return func(name string) []byte { return guestBinary(t, name) }
+}
+
+func pushShape(t *testing.T, s shapes.Shape, r *registry.Registry) string {
 	t.Helper()
-	ref, err := r.Push(t.Context(), s.name+":1", s.index, s.manifests(t)...)
+	ref, err := s.Push(t.Context(), r, guests(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,18 +49,10 @@ func (s shape) push(t *testing.T, r *registry.Registry) string {
 
 // expectOutcome compares how a shape ended, at which step and with which message,
 // or with which output.
-func (s shape) expectOutcome(t *testing.T, want, at, message, stdout string) {
+func expectOutcome(t *testing.T, s shapes.Shape, want, at, message, stdout string) {
 	t.Helper()
-	if want == runs {
-		const output = "0=/app.wasm\n1=args\n2=x\n"
-		if at != "" || stdout != output {
-			t.Errorf("%s: failed at %q: %s; output %q", s.name, at, message, stdout)
-		}
-		return
-	}
-	r, ok := refusals[want]
-	if !ok || at != r.at || !strings.Contains(message, r.says) {
-		t.Errorf("%s: want %q %+v; failed at %q: %s; output %q", s.name, want, r, at, message, stdout)
+	if err := s.Outcome(want, at, message, stdout); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -68,23 +63,23 @@ func TestEveryShapeWithCtr(t *testing.T) {
 		if err := r.WriteHosts(hosts); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range shapes {
-			ref := s.push(t, r)
-			want := s.ctr[slices.Index(versionColumns, h.Version)]
+		for _, s := range shapes.All {
+			ref := pushShape(t, s, r)
+			want := s.Ctr[slices.Index(shapes.Versions, h.Version)]
 			pull := h.Ctr(t.Context(), "images", "pull", "--user", registry.User+":"+registry.Password, "--hosts-dir", hosts, ref)
 			if pull.Code != 0 {
-				s.expectOutcome(t, want, "pull", lastLine(pull.Stderr), "")
+				expectOutcome(t, s, want, "pull", lastLine(pull.Stderr), "")
 			} else {
-				args := append([]string{"run", "--rm", "--runtime", wasm, ref, h.NewID(s.name)}, s.command...)
+				args := append([]string{"run", "--rm", "--runtime", wasm, ref, h.NewID(s.Name)}, s.Command...)
 				run := h.Ctr(t.Context(), args...)
 				at := ""
 				if run.Code != 0 {
 					at = "start"
 				}
-				s.expectOutcome(t, want, at, lastLine(run.Stderr), run.Stdout)
+				expectOutcome(t, s, want, at, lastLine(run.Stderr), run.Stdout)
 			}
 			if rm := h.Ctr(t.Context(), "images", "rm", "--sync", ref); rm.Code != 0 {
-				t.Errorf("%s: remove: %s", s.name, rm.Stderr)
+				t.Errorf("%s: remove: %s", s.Name, rm.Stderr)
 			}
 		}
 	})
@@ -97,12 +92,12 @@ func TestEveryShapeWithKubelet(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := k.pod(t)
-		for _, s := range shapes {
-			ref := s.push(t, r)
-			at, message, stdout := p.runImage(t, ref, s.command)
-			s.expectOutcome(t, s.cri[slices.Index(versionColumns, k.h.Version)], at, message, stdout)
+		for _, s := range shapes.All {
+			ref := pushShape(t, s, r)
+			at, message, stdout := p.runImage(t, ref, s.Command)
+			expectOutcome(t, s, s.CRI[slices.Index(shapes.Versions, k.h.Version)], at, message, stdout)
 			if _, err := k.images.RemoveImage(t.Context(), &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: ref}}); err != nil {
-				t.Errorf("%s: remove: %v", s.name, err)
+				t.Errorf("%s: remove: %v", s.Name, err)
 			}
 		}
 	})

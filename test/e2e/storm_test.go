@@ -138,6 +138,7 @@ func TestFaultTheClientIsKilled(t *testing.T) {
 					})
 					h.removeLeases(t)
 					h.removeFIFOs(t)
+					h.removeDeadSockets(t, before) // its end may take the shim's start with it
 					h.assertNothingLeft(t, before)
 					h.assertUsable(t)
 				})

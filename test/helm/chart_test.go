@@ -159,6 +159,14 @@ func checkTypes(t *testing.T, manifest string) {
 	}
 }
 
+// `--set image.tag=20261128` is no string, and in a stored release not even an integer.
+func TestTagMayLookLikeANumber(t *testing.T) {
+	manifest, _, err := render(t, `image: {tag: 20261128}`)
+	if err != nil || !strings.Contains(manifest, "localhost/wasm-node-installer:20261128\n") {
+		t.Errorf("%v\n%s", err, manifest)
+	}
+}
+
 func TestChartRefusesWrongValues(t *testing.T) {
 	for text, says := range map[string]string{
 		`handlr: x`:                        "handlr",

@@ -39,18 +39,18 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 		{"no TOML", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = \n") }, []string{plainConfig, "not valid TOML"}},
 		{"no configuration", func(m *machine, _ *node.Config) {
 			m.write(plainConfig, "version = 2\n[plugins]\nx = 1\n[grpc]\naddress = 3\n")
-		}, []string{"containerd does not accept"}},
+		}, []string{"containerd does not accept its configuration"}},
 		{"unknown version", func(m *machine, _ *node.Config) { m.write(plainConfig, "version = 9\n") }, []string{"version"}},
 		{"no CRI", func(m *machine, _ *node.Config) {
 			m.write(plainConfig, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
-		}, []string{plainConfig, "disabled_plugins"}},
+		}, []string{plainConfig, "turns off containerd's service for kubelet", "disabled_plugins"}},
 		{"another's runtime", func(m *machine, _ *node.Config) {
 			m.write(plainConfig, m.read(plainConfig)+"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.wasm]\nruntime_type = \"io.containerd.wasmtime.v1\"\n")
 		}, []string{"already has a runtime", "io.containerd.wasmtime.v1", "--handler"}},
 		{"half a block", func(m *machine, _ *node.Config) {
 			m.write(plainConfig, "# BEGIN containerd-shim-wasm: written by wasm-node-installer, which removes it again. Changes are lost.\n")
-		}, []string{plainConfig, "# END containerd-shim-wasm", "by hand"}},
-		{"another's owner", func(m *machine, _ *node.Config) { m.must(os.Chown(m.path(plainConfig), 1000, 0)) }, []string{plainConfig, "uid 1000", "chown root"}},
+		}, []string{plainConfig, "has a line \"# BEGIN containerd-shim-wasm", "without its line", "# END containerd-shim-wasm", "by hand"}},
+		{"another's owner", func(m *machine, _ *node.Config) { m.must(os.Chown(m.path(plainConfig), 1000, 0)) }, []string{plainConfig, "belongs to uid 1000 with mode 0644", "chown root"}},
 		{"writable for all", func(m *machine, _ *node.Config) { m.must(os.Chmod(m.path(plainConfig), 0o666)) }, []string{plainConfig, "0666"}},
 		{"prefix of another", func(m *machine, c *node.Config) {
 			c.Prefix = "/home/wasm"
@@ -60,7 +60,10 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 		{"read-only prefix", func(m *machine, _ *node.Config) {
 			m.must(unix.Mount("tmpfs", m.path("/opt/nri"), "tmpfs", 0, "mode=0755"))
 			m.must(unix.Mount("", m.path("/opt/nri"), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-		}, []string{"read-only file system", "--prefix"}},
+		}, []string{"cannot change: read-only file system", "--prefix"}},
+		{"prefix without execution", func(m *machine, _ *node.Config) {
+			m.must(unix.Mount("tmpfs", m.path("/opt/nri"), "tmpfs", unix.MS_NOEXEC, "mode=0755"))
+		}, []string{"the shim does not run on this node", "permission denied"}},
 		{"read-only configuration", func(m *machine, _ *node.Config) {
 			dir := m.path("/etc/containerd")
 			m.must(unix.Mount(dir, dir, "", unix.MS_BIND, ""))
@@ -71,8 +74,14 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 			for _, name := range []string{"containerd-shim-wasm-v1", "wasm-runner", "wasm-fetch"} {
 				m.must(os.WriteFile(filepath.Join(c.Programs, name), []byte("no program"), 0o755))
 			}
-		}, []string{"the shim does not run on this node"}},
-		{"unknown option", func(_ *machine, c *node.Config) { c.Options = map[string]any{"MemoryLimits": "1Gi"} }, []string{"MemoryLimits", "MemoryLimit"}},
+		}, []string{"the shim does not run on this node", "exec format error"}},
+		{"no way to restart", func(_ *machine, c *node.Config) { c.Restart = nil }, []string{"ask systemd to restart containerd.service", "--restart-command"}},
+		{"program that makes more of a configuration", func(m *machine, c *node.Config) {
+			c.Containerd = "/opt/wrapped"
+			m.write(c.Containerd, "#!/bin/sh\n"+m.layout.Containerd[0]+" \"$@\" || exit\nif grep -q io.containerd.wasm \"$2\"; then echo '[another]'; echo 'key = 1'; fi\n")
+			m.must(os.Chmod(m.path(c.Containerd), 0o755))
+		}, []string{"no way to add the runtime keeps the rest of containerd's configuration", "would change another", "by hand"}},
+		{"unknown option", func(_ *machine, c *node.Config) { c.Options = map[string]any{"MemoryLimits": "1Gi"} }, []string{"runtime options: unknown key", "MemoryLimits", "MemoryLimit"}},
 		{"daemon that does not restart", func(m *machine, c *node.Config) {
 			first := true
 			c.Restart = func(ctx context.Context) error {
@@ -86,12 +95,13 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 		{"daemon with another configuration", func(m *machine, c *node.Config) {
 			c.ConfigFile, c.Patience = "/etc/containerd/other.toml", time.Second
 			m.write(c.ConfigFile, m.read(plainConfig))
-		}, []string{"containerd has no handler \"wasm\""}},
+		}, []string{"containerd did not come up in 1s", "containerd has no handler \"wasm\"", "something else than /etc/containerd/other.toml decides its configuration"}},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
 			m := plainMachine(t)
 			c := m.config()
-			if test.name == "read-only prefix" {
+			switch test.name {
+			case "read-only prefix", "prefix without execution":
 				m.must(os.MkdirAll(m.path("/opt/nri"), 0o755))
 				c.Prefix = "/opt/nri/wasm"
 			}
@@ -111,6 +121,29 @@ func TestWhatCannotBeInstalledLeavesTheNodeAsItWas(t *testing.T) {
 				t.Errorf("it leaves:\n%s", d)
 			}
 		})
+	}
+}
+
+func TestNodesWhoseContainerdIsNotFound(t *testing.T) {
+	for _, test := range []struct {
+		dirs []string
+		says []string
+	}{
+		{nil, []string{"no containerd is found below", "--config, --containerd and --socket"}},
+		{[]string{"/var/lib/rancher/k3s/agent/etc/containerd", "/etc/k0s/containerd.d"}, []string{"this node has containerd of k3s and of k0s", "--layout"}},
+	} {
+		root := t.TempDir()
+		for _, dir := range append(test.dirs, "/run") {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := node.Install(t.Context(), node.Config{Root: root, Programs: root})
+		for _, want := range test.says {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("with %v: %v, which does not say %q", test.dirs, err, want)
+			}
+		}
 	}
 }
 

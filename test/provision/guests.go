@@ -25,7 +25,7 @@ type guestSource struct {
 
 // Guest returns the path of a compiled guest. Its name is that of its source:
 // hello-c, hello-go, hello-rust, orders-go, orders-rust, probe-c, probe-go,
-// probe-rust, applets, blocks, kernels, mio-rust, reactor, server, sockets, stream,
+// probe-rust, grpc-go, applets, blocks, kernels, mio-rust, reactor, server, sockets, stream,
 // waits, wasmedge-socket-0-4, wasmedge-socket-0-5, web, or the base name of a .wat
 // file in test/guests.
 func (s *Store) Guest(ctx context.Context, name string) (string, error) {
@@ -76,6 +76,7 @@ func (s *Store) guestSources() map[string]guestSource {
 		// Function names stay in the probe, for the traces of its traps.
 		"probe-c":    cSource("test/guests/probe.c", "-O1"),
 		"probe-go":   goSource("test/guests/probe-go"),
+		"grpc-go":    goSource("test/guests/grpc-go"),
 		"probe-rust": rustSource("test/guests/probe-rust"),
 		"sockets":    cSource("test/guests/sockets.c", "-O2"),
 		"stream":     cSource("test/guests/stream.c", "-O2", "-s"),

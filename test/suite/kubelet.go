@@ -19,7 +19,9 @@ func (s *suite) kubelet(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.bin, "containerd-shim-wasm-v1")); err != nil {
 		return fmt.Errorf("run `make build` first: %w", err)
 	}
-	for _, make := range []func(context.Context) (string, error){s.store.Kubernetes, s.store.Runc, s.store.Busybox, s.store.Guests} {
+	for _, make := range []func(context.Context) (string, error){
+		s.store.Kubernetes, s.store.Daprd, s.store.Helm, s.store.Registry, s.store.Runc, s.store.Busybox, s.store.Guests,
+	} {
 		if _, err := make(ctx); err != nil {
 			return err
 		}
@@ -28,7 +30,7 @@ func (s *suite) kubelet(ctx context.Context) error {
 		return err
 	}
 	// The tests wait for a cluster more than they compute.
-	args := []string{"go", "test", "-json", "-count=1", "-parallel=8", "-timeout=60m"}
+	args := []string{"go", "test", "-json", "-count=1", "-parallel=8", "-timeout=20m"}
 	if pattern := os.Getenv("E2E_RUN"); pattern != "" {
 		args = append(args, "-run", pattern)
 	}

@@ -41,6 +41,9 @@ type Descriptor struct {
 	// here alone.
 	inherited bool
 
+	// brief tells whether a call on a file waits for nobody else.
+	brief brevity
+
 	// undecided tells that the guest found the socket and has neither asked for
 	// its flags nor set them; see AddListener and AddStream.
 	undecided bool

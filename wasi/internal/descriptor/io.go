@@ -6,9 +6,51 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/wasi/internal/kernel"
 )
 
+// brevity is whether calls on a file are brief. It is looked up with the first
+// of them.
+type brevity uint8
+
+const (
+	unknownBrevity brevity = iota
+	mayWait
+	isBrief
+)
+
+// briefSize bounds what is read or written without the Go scheduler's knowledge:
+// copying it takes some 5 µs. From there on telling it costs nothing that could be
+// measured.
+const briefSize = 64 << 10
+
+// briefly tells that a call with these vectors is made without the scheduler's
+// knowledge. What it costs then is that who stops all of the process's
+// goroutines, as the garbage collector does, waits for its end, as for a guest
+// that computes.
+func (d *Descriptor) briefly(v []unix.Iovec) bool {
+	return len(v) == 1 && v[0].Len <= briefSize && (d.brief == isBrief || d.learn())
+}
+
+// learn looks brevity up, unless it is known, and tells it.
+func (d *Descriptor) learn() bool {
+	if d.brief == unknownBrevity {
+		d.brief = mayWait
+		if d.Type == RegularFile && !d.inherited && kernel.OnLocal(d.fd) {
+			d.brief = isBrief
+		}
+	}
+	return d.brief == isBrief
+}
+
+// syncs tells that a write waits for the disk.
+func (d *Descriptor) syncs() bool { return (d.flags|d.softSync)&unix.O_SYNC != 0 }
+
 // Readv reads. A guest that waits, waits in the kernel: nothing but the end of
 // the process interrupts it.
 func (d *Descriptor) Readv(v []unix.Iovec) (int, unix.Errno) {
+	if d.briefly(v) {
+		if n, e := kernel.ReadBriefly(d.fd, &v[0]); e != unix.EINTR {
+			return int(n), e
+		}
+	}
 	switch {
 	case d.fd < 0:
 		return 0, 0
@@ -52,6 +94,11 @@ func (d *Descriptor) readNow(v []unix.Iovec) (int, unix.Errno) {
 
 // Writev writes.
 func (d *Descriptor) Writev(v []unix.Iovec) (int, unix.Errno) {
+	if d.briefly(v) && !d.syncs() {
+		if n, e := kernel.WriteBriefly(d.fd, &v[0]); e != unix.EINTR {
+			return int(n), e
+		}
+	}
 	switch {
 	case d.fd < 0:
 		return total(v), 0
@@ -121,6 +168,11 @@ func (d *Descriptor) syncFlags() int {
 
 // Preadv reads at an offset.
 func (d *Descriptor) Preadv(v []unix.Iovec, offset int64) (int, unix.Errno) {
+	if d.briefly(v) {
+		if n, e := kernel.PreadBriefly(d.fd, &v[0], uintptr(offset)); e != unix.EINTR {
+			return int(n), e
+		}
+	}
 	if d.fd < 0 {
 		return 0, unix.ESPIPE
 	}
@@ -130,6 +182,11 @@ func (d *Descriptor) Preadv(v []unix.Iovec, offset int64) (int, unix.Errno) {
 // Pwritev writes at an offset. On a file opened for appending Linux appends
 // instead.
 func (d *Descriptor) Pwritev(v []unix.Iovec, offset int64) (int, unix.Errno) {
+	if d.briefly(v) && !d.syncs() {
+		if n, e := kernel.PwriteBriefly(d.fd, &v[0], uintptr(offset)); e != unix.EINTR {
+			return int(n), e
+		}
+	}
 	switch {
 	case d.fd < 0:
 		return 0, unix.ESPIPE

@@ -108,9 +108,9 @@ const briefWait = 4e6
 func (p *Poller) poll(deadline int64) (int, unix.Errno) {
 	wait := max(deadline-p.clock.Monotonic(), 0)
 	brief := unix.NsecToTimespec(min(wait, briefWait))
-	n, e := kernel.PpollBriefly(p.fds, &brief)
-	if e != unix.EINTR && (e != 0 || n > 0 || wait <= briefWait) {
-		return n, e
+	ready, e := kernel.PpollBriefly(p.fds, &brief)
+	if e != unix.EINTR && (e != 0 || ready > 0 || wait <= briefWait) {
+		return int(ready), e
 	}
 	for {
 		var timeout *unix.Timespec

@@ -169,8 +169,14 @@ func (d *Descriptor) Recv(v []unix.Iovec, from *Address, flags int) (n int, trun
 
 // recv is Recv for most calls of most guests.
 func (d *Descriptor) recv(v *unix.Iovec, flags int) (int, unix.Errno) {
+	if d.flags&unix.O_NONBLOCK != 0 {
+		if n, e := kernel.RecvBriefly(d.fd, v, uintptr(flags|d.now())); e != unix.EINTR {
+			d.received(int(n))
+			return int(n), e
+		}
+	}
 	for {
-		n, e := kernel.Recv(d.fd, v, flags|d.now(), d.flags&unix.O_NONBLOCK == 0)
+		n, e := kernel.Recv(d.fd, v, flags|d.now())
 		d.received(n)
 		if e != unix.EAGAIN || !d.inherited || d.flags&unix.O_NONBLOCK != 0 {
 			return n, e
@@ -213,8 +219,13 @@ func (d *Descriptor) Send(v []unix.Iovec, to *Address) (int, unix.Errno) {
 
 // send is Send for most calls of most guests.
 func (d *Descriptor) send(v *unix.Iovec) (int, unix.Errno) {
+	if d.flags&unix.O_NONBLOCK != 0 {
+		if n, e := kernel.SendBriefly(d.fd, v, uintptr(d.now()|unix.MSG_NOSIGNAL)); e != unix.EINTR {
+			return int(n), e
+		}
+	}
 	for {
-		n, e := kernel.Send(d.fd, v, d.now(), d.flags&unix.O_NONBLOCK == 0)
+		n, e := kernel.Send(d.fd, v, d.now())
 		if e != unix.EAGAIN || !d.inherited || d.flags&unix.O_NONBLOCK != 0 {
 			return n, e
 		}

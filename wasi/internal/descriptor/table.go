@@ -136,6 +136,16 @@ func (t *Table) CloseAll() {
 	}
 }
 
+// Raw are the raw descriptors that the table owns.
+func (t *Table) Raw() (all []int) {
+	for _, d := range t.slots {
+		if d != nil && d.fd >= 0 && !d.inherited {
+			all = append(all, d.fd)
+		}
+	}
+	return all
+}
+
 // take returns an unused descriptor. Closed ones are used again, because a
 // server opens and closes for ever and garbage is never collected in time.
 func (t *Table) take() *Descriptor {

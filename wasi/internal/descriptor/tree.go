@@ -65,6 +65,9 @@ func OpenTree(path string, inRoot, readOnly bool) (*Tree, error) {
 // Close closes what the tree itself holds.
 func (t *Tree) Close() { _ = kernel.Close(t.root) }
 
+// Raw is the raw descriptor that the tree owns.
+func (t *Tree) Raw() int { return t.root }
+
 // dot is ".", with a NUL behind.
 var dot = []byte(".\x00")[:1]
 

@@ -3,7 +3,7 @@
 // not offer without one (paths, vectors and socket addresses in buffers that
 // are reused). It knows nothing of WASI.
 //
-// Every call that may sleep for long tells the Go scheduler so, and every call
-// that a signal may interrupt before it did anything is repeated: the Go runtime
-// sends signals to its own threads.
+// Every call that may sleep for long tells the Go scheduler so, and is repeated
+// when a signal has interrupted it before it did anything: the Go runtime sends
+// signals to its own threads. Those called Briefly are neither.
 package kernel

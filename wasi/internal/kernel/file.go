@@ -62,12 +62,31 @@ func Fstatat(dir int, name []byte, st *unix.Stat_t, flags int) unix.Errno {
 }
 
 // OnProc tells whether a descriptor is of a proc filesystem.
-func OnProc(fd int) bool {
+func OnProc(fd int) bool { return filesystem(fd) == unix.PROC_SUPER_MAGIC }
+
+// OnLocal tells whether a descriptor is of a filesystem that this kernel serves
+// from memory or from a disk, so that its calls wait for no other program. What
+// lies on others, as overlays do, does not say on which.
+func OnLocal(fd int) bool {
+	switch filesystem(fd) {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
+// filesystem is the magic number of the filesystem of a descriptor; 0 when it
+// does not say.
+func filesystem(fd int) int64 {
 	var st unix.Statfs_t
 	for {
 		_, _, e := unix.Syscall(unix.SYS_FSTATFS, uintptr(fd), uintptr(unsafe.Pointer(&st)), 0)
-		if e != unix.EINTR {
-			return e == 0 && st.Type == unix.PROC_SUPER_MAGIC
+		switch e {
+		case 0:
+			return st.Type
+		case unix.EINTR:
+		default:
+			return 0
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // Readv is readv(2).
 func Readv(fd int, v []unix.Iovec) (int, unix.Errno) {
 	if len(v) == 1 {
-		return single(unix.SYS_READ, fd, v, 0)
+		return single(unix.SYS_READ, fd, &v[0], 0)
 	}
 	return vector(unix.SYS_READV, fd, v, 0, 0)
 }
@@ -17,7 +17,7 @@ func Readv(fd int, v []unix.Iovec) (int, unix.Errno) {
 // Writev is writev(2).
 func Writev(fd int, v []unix.Iovec) (int, unix.Errno) {
 	if len(v) == 1 {
-		return single(unix.SYS_WRITE, fd, v, 0)
+		return single(unix.SYS_WRITE, fd, &v[0], 0)
 	}
 	return vector(unix.SYS_WRITEV, fd, v, 0, 0)
 }
@@ -25,7 +25,7 @@ func Writev(fd int, v []unix.Iovec) (int, unix.Errno) {
 // Preadv is preadv(2).
 func Preadv(fd int, v []unix.Iovec, offset int64) (int, unix.Errno) {
 	if len(v) == 1 {
-		return single(unix.SYS_PREAD64, fd, v, offset)
+		return single(unix.SYS_PREAD64, fd, &v[0], uintptr(offset))
 	}
 	return vector(unix.SYS_PREADV, fd, v, offset, 0)
 }
@@ -33,7 +33,7 @@ func Preadv(fd int, v []unix.Iovec, offset int64) (int, unix.Errno) {
 // Pwritev is pwritev(2).
 func Pwritev(fd int, v []unix.Iovec, offset int64) (int, unix.Errno) {
 	if len(v) == 1 {
-		return single(unix.SYS_PWRITE64, fd, v, offset)
+		return single(unix.SYS_PWRITE64, fd, &v[0], uintptr(offset))
 	}
 	return vector(unix.SYS_PWRITEV, fd, v, offset, 0)
 }
@@ -57,10 +57,10 @@ func PwritevFlags(fd int, v []unix.Iovec, offset int64, flags int) (int, unix.Er
 }
 
 // single is the form for one vector, which most guests pass, without the copy
-// that the kernel makes of an array of them.
-func single(trap uintptr, fd int, v []unix.Iovec, offset int64) (int, unix.Errno) {
+// that the kernel makes of an array of them. It passes one more argument.
+func single(trap uintptr, fd int, v *unix.Iovec, last uintptr) (int, unix.Errno) {
 	for {
-		n, _, e := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(v[0].Base)), uintptr(v[0].Len), uintptr(offset), 0, 0)
+		n, _, e := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), last, 0, 0)
 		if e == unix.EINTR {
 			continue
 		}
@@ -90,13 +90,6 @@ func vector(trap uintptr, fd int, v []unix.Iovec, offset int64, flags int) (int,
 // returns EINTR.
 func Ppoll(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
 	n, _, e := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
-	return int(n), e
-}
-
-// PpollBriefly is Ppoll for so short a time that the Go scheduler need not know:
-// what waits without its knowledge for 10 ms is sent a signal.
-func PpollBriefly(fds []unix.PollFd, timeout *unix.Timespec) (int, unix.Errno) {
-	n, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
 	return int(n), e
 }
 

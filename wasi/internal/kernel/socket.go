@@ -69,45 +69,14 @@ func Shutdown(fd, how int) unix.Errno {
 }
 
 // Recv is recv(2) into one vector, without the copies that the kernel makes of
-// a message's header and vectors. Whether it may wait is the caller's to know: the
-// Go scheduler is told only then, because otherwise its monitor takes calls that
-// are interrupted by other processes for long ones and moves the guest between
-// threads.
-func Recv(fd int, v *unix.Iovec, flags int, waits bool) (int, unix.Errno) {
-	for {
-		n, e := call(waits, unix.SYS_RECVFROM, fd, v, uintptr(flags))
-		if e == unix.EINTR {
-			continue
-		}
-		if e != 0 {
-			return 0, e
-		}
-		return int(n), 0
-	}
+// a message's header and vectors.
+func Recv(fd int, v *unix.Iovec, flags int) (int, unix.Errno) {
+	return single(unix.SYS_RECVFROM, fd, v, uintptr(flags))
 }
 
 // Send is send(2) of one vector, as Recv; it never raises SIGPIPE.
-func Send(fd int, v *unix.Iovec, flags int, waits bool) (int, unix.Errno) {
-	for {
-		n, e := call(waits, unix.SYS_SENDTO, fd, v, uintptr(flags|unix.MSG_NOSIGNAL))
-		if e == unix.EINTR {
-			continue
-		}
-		if e != 0 {
-			return 0, e
-		}
-		return int(n), 0
-	}
-}
-
-// call passes one vector, which lies outside of Go's memory, and one more argument.
-func call(waits bool, trap uintptr, fd int, v *unix.Iovec, last uintptr) (n uintptr, e unix.Errno) {
-	if waits {
-		n, _, e = unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), last, 0, 0)
-	} else {
-		n, _, e = unix.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(v.Base)), uintptr(v.Len), last, 0, 0)
-	}
-	return n, e
+func Send(fd int, v *unix.Iovec, flags int) (int, unix.Errno) {
+	return single(unix.SYS_SENDTO, fd, v, uintptr(flags|unix.MSG_NOSIGNAL))
 }
 
 // Recvmsg receives; a, unless nil, is set to the sender's address. The flags

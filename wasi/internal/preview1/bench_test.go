@@ -29,7 +29,7 @@ func BenchmarkFile(b *testing.B) {
 				ctx := b.Context()
 				for b.Loop() {
 					stack[0], stack[1], stack[2], stack[3], stack[4] = uint64(fd), atIovec, 1, 0, atResult
-					fn(ctx, g.m, stack)
+					fn.Call(ctx, g.m, stack)
 				}
 				b.SetBytes(int64(size))
 			})

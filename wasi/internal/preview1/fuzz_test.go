@@ -162,7 +162,7 @@ func callUntilExit(t *testing.T, g *guest, name string, stack []uint64) (exited 
 		}
 	}()
 	fn, _ := g.h.Function(name)
-	fn(t.Context(), g.m, stack)
+	fn.Call(t.Context(), g.m, stack)
 	return false
 }
 

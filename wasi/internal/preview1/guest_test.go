@@ -83,7 +83,7 @@ func (g *guest) call(name string, params ...any) Errno {
 			stack[i] = stack[i]&0xffff_ffff | 0xdead_beef<<32
 		}
 	}
-	f(g.t.Context(), g.m, stack)
+	f.Call(g.t.Context(), g.m, stack)
 	return Errno(stack[0])
 }
 

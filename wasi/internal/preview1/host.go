@@ -91,21 +91,31 @@ type function func(h *Host, s []uint64) Errno
 
 // Function returns what a host function does, for wazero, and whether there is
 // such a function.
-func (h *Host) Function(name string) (api.GoModuleFunc, bool) {
+func (h *Host) Function(name string) (api.GoModuleFunction, bool) {
 	signature, f := find(name)
-	if f == nil {
+	switch {
+	case f == nil:
 		return nil, false
-	}
-	if signature[len(signature)-1] == ':' {
-		return func(_ context.Context, m api.Module, stack []uint64) {
+	case signature[len(signature)-1] == ':':
+		return api.GoModuleFunc(func(_ context.Context, m api.Module, stack []uint64) {
 			h.bind(m)
 			f(h, stack)
-		}, true
+		}), true
 	}
-	return func(_ context.Context, m api.Module, stack []uint64) {
-		h.bind(m)
-		stack[0] = uint64(f(h, stack))
-	}, true
+	return &hostFunction{h, f}, true
+}
+
+// hostFunction is a function with a result. As a type of its own it is called by
+// wazero without another function in between.
+type hostFunction struct {
+	h *Host
+	f function
+}
+
+// Call implements api.GoModuleFunction.
+func (c *hostFunction) Call(_ context.Context, m api.Module, stack []uint64) {
+	c.h.bind(m)
+	stack[0] = uint64(c.f(c.h, stack))
 }
 
 // Signature returns the type of a function: one letter per parameter, a colon,
@@ -115,10 +125,14 @@ func Signature(name string) string {
 	return signature
 }
 
+// bind learns whose host it is. It has one guest.
 func (h *Host) bind(m api.Module) {
-	if h.module == m {
-		return
+	if h.module == nil {
+		h.bindFirst(m)
 	}
+}
+
+func (h *Host) bindFirst(m api.Module) {
 	h.module, h.memory = m, m.Memory()
 	// A module without a memory has one that is a nil pointer.
 	if v := reflect.ValueOf(h.memory); !v.IsValid() || v.IsNil() {
