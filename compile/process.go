@@ -113,7 +113,6 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 	}
 	var wait func() (int, error)
 	osthread.Run(func() (clean bool) {
-		outside := true
 		clean, err = config.Start(func() (err error) {
 			start := func() (err error) {
 				wait, err = starter(p.cmd)
@@ -122,10 +121,10 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 			if c.Cgroup == nil {
 				return start()
 			}
-			p.born, outside, err = c.Cgroup.Start(p.cmd, start)
+			p.born, err = c.Cgroup.Start(p.cmd, start)
 			return err
 		})
-		return clean && outside
+		return clean
 	})
 	if err != nil {
 		return nil, fmt.Errorf("spawn the sandbox's init: %w", err)

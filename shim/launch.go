@@ -131,19 +131,15 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	return err
 }
 
-// fork calls start, which starts the process, on a thread that is where the
-// process is to be. born says that it is in the cgroup then.
+// fork calls start, which starts the process, on a thread whose children are in the
+// right pid namespace. born says that the process is in the cgroup then.
 func (c *container) fork(p *process, l launched, start func() error) (born bool, err error) {
 	osthread.Run(func() (clean bool) {
-		outside := true
 		clean, err = l.config.Start(func() (err error) {
-			if l.container != nil {
-				return start() // a guest that has used up its time must not hold up our thread
-			}
-			born, outside, err = c.cgroup.Start(p.cmd, start)
+			born, err = c.cgroup.Start(p.cmd, start)
 			return err
 		})
-		return clean && outside
+		return clean
 	})
 	return born, err
 }

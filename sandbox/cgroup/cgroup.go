@@ -23,8 +23,6 @@ import (
 type Cgroup struct {
 	host   *host
 	target target
-	// pids is the limit of processes that Create set; 0 or less is none.
-	pids int64
 
 	mu sync.Mutex
 	// pending is what the first Add makes: a systemd scope cannot exist without
@@ -81,9 +79,6 @@ func (h *host) create(path string, res *specs.LinuxResources) (*Cgroup, error) {
 		return nil, err
 	}
 	c := &Cgroup{host: h, target: t}
-	if res.Pids != nil {
-		c.pids = value(res.Pids.Limit)
-	}
 	if t.unit != "" && systemdRuns() {
 		c.pending = l
 		return c, nil
@@ -231,8 +226,6 @@ func (c *Cgroup) Pids() ([]int, error) {
 		return nil, fmt.Errorf("list processes of cgroup: %w", err)
 	}
 	slices.Sort(pids)
-	// A thread of ours may be there for a moment, see Start; we never are.
-	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == os.Getpid() })
 	return slices.Compact(pids), nil
 }
 
