@@ -17,20 +17,19 @@ const patience = 5 * time.Minute
 // owner is who owns a cluster and runs commands on it.
 type owner struct{ t *testing.T }
 
-func newOwner(t *testing.T) *owner {
-	t.Helper()
-	t.Cleanup(func() {
-		if t.Failed() {
-			(&owner{t}).explain()
-		}
-	})
-	return &owner{t}
-}
-
 // step runs a part of the test. The next ones need what it has done.
 func (o *owner) step(name string, run func(*owner)) {
 	o.t.Helper()
-	if !o.t.Run(name, func(t *testing.T) { run(&owner{t}) }) {
+	ok := o.t.Run(name, func(t *testing.T) {
+		step := &owner{t}
+		t.Cleanup(func() {
+			if t.Failed() {
+				step.explain()
+			}
+		})
+		run(step)
+	})
+	if !ok {
 		o.t.FailNow()
 	}
 	theCluster.Say("%s", name)

@@ -15,7 +15,7 @@ const (
 // What the owner of a kind cluster does, from the first command to the last, as
 // docs/install.md has them. Each step needs those before it.
 func TestTheShimOnKind(t *testing.T) {
-	o := newOwner(t)
+	o := &owner{t}
 	untouched := o.onNode("cat", runtimeConfig)
 	controlPlane := o.restarts("kube-system")
 
