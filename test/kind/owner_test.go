@@ -78,6 +78,10 @@ func (o *owner) ready(what string) {
 	o.does("kubectl", "wait", what, "--for=condition=Ready", "--timeout=90s")
 }
 
+func (o *owner) helmTest() (string, error) {
+	return o.tries("helm", "-n", "wasm-system", "test", "wasm", "--logs", "--timeout", "2m")
+}
+
 // rolledOut waits until all nodes have the shim. `helm --wait` is content with all but
 // maxUnavailable, which is none of one.
 func (o *owner) rolledOut() {
