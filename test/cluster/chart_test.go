@@ -177,10 +177,15 @@ func (s *space) helm(args ...string) string {
 // refusesUninstall fails the test unless `helm uninstall` fails and its hook says why.
 func (s *space) refusesUninstall(parts ...string) {
 	s.t.Helper()
-	if out, err := s.tryHelm("uninstall", "wasm"); err == nil {
+	out, err := s.tryHelm("uninstall", "wasm")
+	if err == nil {
 		s.t.Errorf("helm has uninstalled the release: %s", out)
 	}
-	contains(s.t, s.does("logs", "job/wasm-uninstall"), parts...)
+	if logs := s.does("logs", "job/wasm-uninstall"); len(missing(logs, parts)) > 0 {
+		pod, _ := s.kubectl("describe", "pod", "-l", "batch.kubernetes.io/job-name=wasm-uninstall")
+		later, _ := s.kubectl("logs", "job/wasm-uninstall")
+		s.t.Fatalf("the uninstallation says %q and not %q\nlater: %s\nhelm: %v\n%s\n%s", logs, parts, later, err, out, pod)
+	}
 }
 
 // says waits until a workload's log has a text.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,10 +213,8 @@ func (s *space) described(pod string, parts ...string) {
 		if err != nil {
 			return err
 		}
-		for _, p := range parts {
-			if !strings.Contains(text, p) {
-				return fmt.Errorf("%q is not in %q", p, text)
-			}
+		if m := missing(text, parts); len(m) > 0 {
+			return fmt.Errorf("%q is not in %q", m, text)
 		}
 		return nil
 	})
@@ -229,9 +228,12 @@ func (s *space) get(url string) (string, error) {
 // contains fails the test unless the text has all parts.
 func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
-	for _, p := range parts {
-		if !strings.Contains(text, p) {
-			t.Errorf("%q is not in %q", p, text)
-		}
+	if m := missing(text, parts); len(m) > 0 {
+		t.Errorf("%q is not in %q", m, text)
 	}
+}
+
+// missing returns those parts that the text has not.
+func missing(text string, parts []string) []string {
+	return slices.DeleteFunc(slices.Clone(parts), func(p string) bool { return strings.Contains(text, p) })
 }
