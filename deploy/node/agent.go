@@ -32,6 +32,8 @@ const (
 	pollNode = 10 * time.Second
 	// verifyEvery is how often it has containerd tell its handlers.
 	verifyEvery = time.Minute
+	// settleTime is how long an agent may take for what it has begun.
+	settleTime = time.Minute
 )
 
 // Agent installs the shim on the node called name, labels it, and keeps both so
@@ -132,21 +134,24 @@ func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience ti
 	if force {
 		request = requestForced
 	}
-	waiting := map[string]bool{}
-	defer func() { withdraw(context.WithoutCancel(ctx), cluster, waiting) }()
+	waiting := map[string]string{} // and the label of each before
+	defer func() {
+		withdraw(context.WithoutCancel(ctx), cluster, waiting)
+		settle(ctx, cluster, waiting)
+	}()
 	for _, n := range nodes {
 		name := n.Metadata.Name
-		waiting[name] = true
+		waiting[name] = n.Metadata.Labels[ReadyLabel]
 		if err := cluster.mark(ctx, name, nil, map[string]any{uninstallRequest: request, uninstallRefusal: nil}); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var refusal error
-	for len(waiting) > 0 && refusal == nil && ctx.Err() == nil {
+	for len(waiting) > 0 && refusal == nil && patient.Err() == nil {
 		for _, name := range sortedKeys(waiting) {
-			n, err := cluster.node(ctx, name)
+			n, err := cluster.node(patient, name)
 			switch {
 			case err != nil:
 				log.G(ctx).WithError(err).Warnf("node %s", name)
@@ -158,7 +163,7 @@ func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience ti
 			}
 		}
 		select {
-		case <-ctx.Done():
+		case <-patient.Done():
 		case <-time.After(time.Second):
 		}
 	}
@@ -172,10 +177,31 @@ func UninstallAll(ctx context.Context, cluster *Cluster, force bool, patience ti
 }
 
 // withdraw takes requests back that were not served.
-func withdraw(ctx context.Context, cluster *Cluster, nodes map[string]bool) {
+func withdraw(ctx context.Context, cluster *Cluster, nodes map[string]string) {
 	for name := range nodes {
 		if err := cluster.mark(ctx, name, nil, map[string]any{uninstallRequest: nil, uninstallRefusal: nil}); err != nil {
 			log.G(ctx).WithError(err).Warnf("node %s still has the request to uninstall", name)
+		}
+	}
+}
+
+// settle waits for agents that began before the request was withdrawn. They restart
+// containerd, which loses the last words, and at times the exit code, of a container
+// that ends meanwhile, as the caller's is about to.
+func settle(ctx context.Context, cluster *Cluster, nodes map[string]string) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for name, before := range nodes {
+		for before != "false" && ctx.Err() == nil {
+			n, err := cluster.node(ctx, name)
+			if err != nil || n.Metadata.Labels[ReadyLabel] != "false" {
+				break
+			}
+			log.G(ctx).Infof("node %s had begun; waiting for its end", name)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
 		}
 	}
 }
