@@ -334,6 +334,58 @@ func timers() error {
 	}
 }
 
+// For what is allowed by its number alone the kernel has a bitmap, in place of the
+// filter: it runs the filter once for each number, up to the first instruction that
+// looks at something else.
+func TestCallsThatAreMadeOftenAreAllowedByTheirNumber(t *testing.T) {
+	audit := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	for name, number := range map[string]uint32{
+		"read": unix.SYS_READ, "write": unix.SYS_WRITE, "pread64": unix.SYS_PREAD64, "pwrite64": unix.SYS_PWRITE64,
+		"recvfrom": unix.SYS_RECVFROM, "sendto": unix.SYS_SENDTO, "ppoll": unix.SYS_PPOLL, "lseek": unix.SYS_LSEEK,
+		"accept4": unix.SYS_ACCEPT4, "futex": unix.SYS_FUTEX, "openat2": unix.SYS_OPENAT2, "close": unix.SYS_CLOSE,
+	} {
+		if i := resultByNumber(number, audit); i.Code != unix.BPF_RET|unix.BPF_K || i.K != unix.SECCOMP_RET_ALLOW {
+			t.Errorf("%s: the filter gets to %+v", name, i)
+		}
+	}
+}
+
+// resultByNumber runs the filter as far as the kernel does for its bitmap
+// (seccomp_is_const_allow of kernel/seccomp.c), and returns where that ends.
+func resultByNumber(number, audit uint32) unix.SockFilter {
+	var a uint32
+	for pc := 0; ; pc++ {
+		i := program[pc]
+		next := func(yes bool) {
+			if yes {
+				pc += int(i.Jt)
+			} else {
+				pc += int(i.Jf)
+			}
+		}
+		switch {
+		case i.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS && i.K == 0:
+			a = number
+		case i.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS && i.K == 4:
+			a = audit
+		case i.Code == unix.BPF_JMP|unix.BPF_JA:
+			pc += int(i.K)
+		case i.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K:
+			next(a == i.K)
+		case i.Code == unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K:
+			next(a >= i.K)
+		case i.Code == unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K:
+			next(a > i.K)
+		case i.Code == unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K:
+			next(a&i.K != 0)
+		case i.Code == unix.BPF_ALU|unix.BPF_AND|unix.BPF_K:
+			a &= i.K
+		default:
+			return i
+		}
+	}
+}
+
 func BenchmarkHarden(b *testing.B) {
 	for b.Loop() {
 		if err := exec.Command("/proc/self/exe", "confined", "nothing").Run(); err != nil {

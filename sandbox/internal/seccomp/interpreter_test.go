@@ -11,6 +11,8 @@ import (
 type call struct {
 	number, audit uint32
 	args          [6]uint64
+	// looked is whether the filter has looked at more than the first two.
+	looked bool
 }
 
 func (c *call) word(offset uint32) (uint32, error) {
@@ -23,6 +25,7 @@ func (c *call) word(offset uint32) (uint32, error) {
 	if offset%4 != 0 || offset > 60 {
 		return 0, fmt.Errorf("load from %d", offset)
 	}
+	c.looked = c.looked || offset >= 8
 	return binary.LittleEndian.Uint32(data[offset:]), nil
 }
 

@@ -16,18 +16,16 @@ const (
 	isBrief
 )
 
-// briefSize bounds what is read or written without the Go scheduler's knowledge:
+// BriefSize bounds what is read or written without the Go scheduler's knowledge:
 // copying it takes some 5 µs. From there on telling it costs nothing that could be
 // measured.
-const briefSize = 64 << 10
+const BriefSize = 64 << 10
 
-// briefly tells that a call with these vectors is made without the scheduler's
-// knowledge. What it costs then is that who stops all of the process's
-// goroutines, as the garbage collector does, waits for its end, as for a guest
-// that computes.
-func (d *Descriptor) briefly(v []unix.Iovec) bool {
-	return len(v) == 1 && v[0].Len <= briefSize && (d.brief == isBrief || d.learn())
-}
+// Brief tells that reading and writing at most BriefSize bytes in one vector are
+// calls of package kernel that are made briefly, unless they wait for the disk.
+// What that costs is that who stops all of the process's goroutines, as the garbage
+// collector does, waits for the end of such a call, as for a guest that computes.
+func (d *Descriptor) Brief() bool { return d.brief == isBrief || d.learn() }
 
 // learn looks brevity up, unless it is known, and tells it.
 func (d *Descriptor) learn() bool {
@@ -40,17 +38,15 @@ func (d *Descriptor) learn() bool {
 	return d.brief == isBrief
 }
 
-// syncs tells that a write waits for the disk.
-func (d *Descriptor) syncs() bool { return (d.flags|d.softSync)&unix.O_SYNC != 0 }
+// Raw is the descriptor of the kernel, for package kernel.
+func (d *Descriptor) Raw() int { return d.fd }
+
+// Syncs tells that a write waits for the disk.
+func (d *Descriptor) Syncs() bool { return (d.flags|d.softSync)&unix.O_SYNC != 0 }
 
 // Readv reads. A guest that waits, waits in the kernel: nothing but the end of
 // the process interrupts it.
 func (d *Descriptor) Readv(v []unix.Iovec) (int, unix.Errno) {
-	if d.briefly(v) {
-		if n, e := kernel.ReadBriefly(d.fd, &v[0]); e != unix.EINTR {
-			return int(n), e
-		}
-	}
 	switch {
 	case d.fd < 0:
 		return 0, 0
@@ -94,11 +90,6 @@ func (d *Descriptor) readNow(v []unix.Iovec) (int, unix.Errno) {
 
 // Writev writes.
 func (d *Descriptor) Writev(v []unix.Iovec) (int, unix.Errno) {
-	if d.briefly(v) && !d.syncs() {
-		if n, e := kernel.WriteBriefly(d.fd, &v[0]); e != unix.EINTR {
-			return int(n), e
-		}
-	}
 	switch {
 	case d.fd < 0:
 		return total(v), 0
@@ -168,11 +159,6 @@ func (d *Descriptor) syncFlags() int {
 
 // Preadv reads at an offset.
 func (d *Descriptor) Preadv(v []unix.Iovec, offset int64) (int, unix.Errno) {
-	if d.briefly(v) {
-		if n, e := kernel.PreadBriefly(d.fd, &v[0], uintptr(offset)); e != unix.EINTR {
-			return int(n), e
-		}
-	}
 	if d.fd < 0 {
 		return 0, unix.ESPIPE
 	}
@@ -182,11 +168,6 @@ func (d *Descriptor) Preadv(v []unix.Iovec, offset int64) (int, unix.Errno) {
 // Pwritev writes at an offset. On a file opened for appending Linux appends
 // instead.
 func (d *Descriptor) Pwritev(v []unix.Iovec, offset int64) (int, unix.Errno) {
-	if d.briefly(v) && !d.syncs() {
-		if n, e := kernel.PwriteBriefly(d.fd, &v[0], uintptr(offset)); e != unix.EINTR {
-			return int(n), e
-		}
-	}
 	switch {
 	case d.fd < 0:
 		return 0, unix.ESPIPE

@@ -102,6 +102,9 @@ func (h *Host) Function(name string) (api.GoModuleFunction, bool) {
 			f(h, stack)
 		}), true
 	}
+	if b := h.briefly(name); b != nil {
+		return b, true
+	}
 	return &hostFunction{h, f}, true
 }
 
