@@ -103,11 +103,13 @@ func (b *Birth) Close() {
 	}
 }
 
-// cloneIntoCgroup tells whether clone3(2) takes a cgroup, as of Linux 5.7. That
-// to move oneself needs no lock is since 5.4.
+// cloneIntoCgroup tells whether clone3(2) takes a cgroup, as of Linux 5.7, and no
+// filter of system calls around containerd hides it. That to move oneself needs no
+// lock is since 5.4.
 var cloneIntoCgroup = sync.OnceValue(func() bool {
 	ok, err := kernelversion.GreaterEqualThan(kernelversion.KernelVersion{Kernel: 5, Major: 7})
-	return ok && err == nil
+	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0) // arguments of no size
+	return ok && err == nil && errno == unix.EINVAL
 })
 
 // CheckHolds returns an error when the main thread of a process is, in a hierarchy

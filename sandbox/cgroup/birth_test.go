@@ -105,7 +105,7 @@ func TestAChildThatHasNotJoinedIsKilledWithTheCgroup(t *testing.T) {
 }
 
 // Whom the freezer stops, or the processor is kept from, joins nothing more.
-func TestTheFreezerAndTheProcessorAreJoinedLast(t *testing.T) {
+func TestTheFreezerAndTheProcessorAreJoinedLastOnV1(t *testing.T) {
 	h := v1Host(t, "freezer", "cpu")
 	c := mustCreate(t, h, testPath(t, h), nil)
 	var got []string
@@ -153,7 +153,7 @@ func TestWithoutTheCgroupThereIsNoBirth(t *testing.T) {
 }
 
 // A child could come into the cgroup while it is deleted.
-func TestWithV1AloneThereIsNoBirth(t *testing.T) {
+func TestWithoutV2BesideItThereIsNoBirthOnV1(t *testing.T) {
 	h := v1Host(t, "pids")
 	c := mustCreate(t, &host{v1: h.v1}, testPath(t, h), nil)
 	if birth := c.Birth(); birth != nil {
