@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -164,8 +163,7 @@ func checkJoined(cg *cgroup.Cgroup, p *process, config *sandbox.Config) error {
 	if config.Tasks == 0 {
 		return nil
 	}
-	err := cg.CheckHolds(p.pid())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+	if err := cg.CheckHolds(p.pid()); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("check that the process is in its cgroup: %w; is %s of the version of this shim?", err, launch.RunnerName)
 	}
 	return nil

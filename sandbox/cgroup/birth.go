@@ -1,12 +1,10 @@
 package cgroup
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/pkg/kernelversion"
@@ -111,34 +109,3 @@ var cloneIntoCgroup = sync.OnceValue(func() bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0) // arguments of no size
 	return ok && err == nil && errno == unix.EINVAL
 })
-
-// CheckHolds returns an error when the main thread of a process is, in a hierarchy
-// that has the cgroup, in another one, and fs.ErrNotExist or unix.ESRCH when it has
-// ended.
-func (c *Cgroup) CheckHolds(pid int) error {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if err != nil {
-		return err
-	}
-	have := c.dirs()
-	for line := range strings.Lines(string(b)) {
-		// "4:cpu,cpuacct:/a/b", for v2 "0::/a/b"
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		mountpoint := c.host.v2
-		if f[1] != "" {
-			controller, _, _ := strings.Cut(f[1], ",")
-			mountpoint = c.host.v1[controller]
-		}
-		if mountpoint == "" || !slices.Contains(have, filepath.Join(mountpoint, c.target.path)) {
-			continue
-		}
-		// The mount may show a part of the hierarchy, and the path begins above.
-		if !strings.HasSuffix(f[2], c.target.path) {
-			return fmt.Errorf("process %d is in cgroup %s of hierarchy %q, not in %s", pid, f[2], f[1], c.target.path)
-		}
-	}
-	return nil
-}
