@@ -13,13 +13,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
 
-// bear starts a child that comes into the cgroup by its birth, and returns when it
-// has done what is left to it.
-func bear(t *testing.T, c *Cgroup) (pid int) {
+// bear starts a child that comes into the cgroup by its birth. Reading from joined
+// ends when it has done what is left to it.
+func bear(t *testing.T, c *Cgroup) (cmd *exec.Cmd, joined io.Reader) {
 	t.Helper()
 	birth := c.Birth()
 	if birth == nil {
@@ -30,22 +31,17 @@ func bear(t *testing.T, c *Cgroup) (pid int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	cmd := exec.Command("/proc/self/exe")
+	defer w.Close()
+	cmd = exec.Command("/proc/self/exe")
 	cmd.Env = []string{"CGROUP_TEST_ROLE=join"}
 	cmd.ExtraFiles = append([]*os.File{w}, birth.Tasks()...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	birth.Prepare(cmd)
-	err = cmd.Start()
-	w.Close()
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		t.Fatal(err)
-	}
-	return cmd.Process.Pid
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); r.Close() })
+	return cmd, r
 }
 
 // hostsWithV2 are those where there are births.
@@ -60,7 +56,11 @@ func TestAChildIsBornInTheCgroup(t *testing.T) {
 	for name, h := range hostsWithV2(t) {
 		t.Run(name, func(t *testing.T) {
 			c := mustCreate(t, h, testPath(t, h), nil)
-			pid := bear(t, c)
+			cmd, joined := bear(t, c)
+			if _, err := io.Copy(io.Discard, joined); err != nil {
+				t.Fatal(err)
+			}
+			pid := cmd.Process.Pid
 			if err := c.CheckHolds(pid); err != nil {
 				t.Error(err)
 			}
@@ -109,6 +109,38 @@ func TestAChildThatHasNotJoinedIsKilledWithTheCgroup(t *testing.T) {
 				t.Errorf("CheckHolds of one that has ended: %v", err)
 			}
 		})
+	}
+}
+
+// It is then in one hierarchy and not in the next.
+func TestAChildThatIsFrozenWhileItJoinsIsKilledWithTheCgroupOnV1(t *testing.T) {
+	h := v1Host(t, "freezer", "cpu")
+	if h.v2 == "" {
+		return // there are no births
+	}
+	c := mustCreate(t, h, testPath(t, h), nil)
+	c.setFrozen(true)
+	cmd, _ := bear(t, c)
+	has := func(controller string) bool {
+		b, err := os.ReadFile(filepath.Join(h.v1[controller], c.Path(), "cgroup.procs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b) == fmt.Sprintln(cmd.Process.Pid)
+	}
+	for deadline := time.Now().Add(time.Minute); !has("freezer"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the child does not join the freezer")
+		}
+	}
+	if has("cpu") {
+		t.Error("the frozen child has gone on")
+	}
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("the child ended with %v", err)
 	}
 }
 
