@@ -18,6 +18,7 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/internal/osthread"
 	"github.com/wasmshim/containerd-shim-wasm/runner/codecache"
 	"github.com/wasmshim/containerd-shim-wasm/sandbox"
+	"github.com/wasmshim/containerd-shim-wasm/sandbox/cgroup"
 )
 
 // grace is by how much this side waits longer than the process's own clock does:
@@ -64,8 +65,8 @@ type process struct {
 	stderr *os.File
 	// killsBefore are the OOM kills of the cgroup before the process was there.
 	killsBefore uint64
-	// born says that the process was in the cgroup from its beginning.
-	born bool
+	// joins says that the init is in the cgroup without being added to it.
+	joins bool
 	// status is set before done is closed, at the end of the process.
 	status int
 	done   chan struct{}
@@ -105,8 +106,16 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 			return nil, err
 		}
 	}
+	var birth *cgroup.Birth
+	if c.Cgroup != nil {
+		birth = c.Cgroup.Birth()
+		defer birth.Close()
+	}
+	config.JoinBy(birth.Tasks())
+	p.joins = birth != nil
 	// In the order of the descriptors of package control.
 	p.cmd = config.Command(path, [3]*os.File{2: p.stderr}, []*os.File{p.talk.Config, p.talk.Socket, program, work, module})
+	birth.Prepare(p.cmd)
 	starter := c.Start
 	if starter == nil {
 		starter = start
@@ -114,14 +123,7 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 	var wait func() (int, error)
 	osthread.Run(func() (clean bool) {
 		clean, err = config.Start(func() (err error) {
-			start := func() (err error) {
-				wait, err = starter(p.cmd)
-				return err
-			}
-			if c.Cgroup == nil {
-				return start()
-			}
-			p.born, err = c.Cgroup.Start(p.cmd, start)
+			wait, err = starter(p.cmd)
 			return err
 		})
 		return clean
@@ -140,7 +142,7 @@ func (c *Compiler) spawn(config *sandbox.Config, workload control.CompileConfig,
 // run lets the process compile and returns when it has ended after a report that
 // it has done so.
 func (p *process) run(ctx context.Context, config *sandbox.Config) error {
-	if cg := p.compiler.Cgroup; cg != nil && !p.born {
+	if cg := p.compiler.Cgroup; cg != nil && !p.joins {
 		// One that has ended is found by its missing report.
 		if err := cg.Add(p.cmd.Process.Pid); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("add the process to cgroup %s: %w", cg.Path(), err)

@@ -54,6 +54,10 @@ type Config struct {
 	// Sysctls are written in order.
 	Sysctls []Sysctl `json:"sysctls,omitempty"`
 
+	// Tasks is how many descriptors from control.TasksFD on are of files "tasks" of
+	// cgroup v1, by which the init joins the container's cgroup; see JoinBy.
+	Tasks int `json:"tasks,omitempty"`
+
 	// Foreign says that the program is not the runner, so that a second init is
 	// behind control.InitFD.
 	Foreign bool `json:"foreign,omitempty"`
@@ -120,6 +124,8 @@ type Config struct {
 	// them.
 	Warnings []string `json:"-"`
 
+	// tasks are the files that Tasks counts.
+	tasks []*os.File
 	// container is the pidfd with which Start enters the pid namespace of an
 	// existing container.
 	container *os.File

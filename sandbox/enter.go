@@ -19,7 +19,7 @@ func (c *Config) enterNamespaces() error {
 	}
 	if c.NewCgroup {
 		// Its root is the cgroup that the process is in now, so that this has
-		// to come after the barrier of readConfig.
+		// to come after the barrier of readConfig and joinCgroup.
 		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 			return fmt.Errorf("make a cgroup namespace: %w", err)
 		}

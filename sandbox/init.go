@@ -70,6 +70,9 @@ func enter(begun int64) error {
 		marks = &timeline.Marks{{Name: "init: begins", At: begun}}
 	}
 	marks.Add("init: has its configuration")
+	if err := c.joinCgroup(); err != nil {
+		return err
+	}
 	unix.Umask(0)
 	if c.Moves() && !c.Moved {
 		return c.move()
@@ -124,7 +127,8 @@ func (c *Config) surround() error {
 	return c.buildRoot()
 }
 
-// readConfig reads up to EOF, which comes when the process is in its cgroup.
+// readConfig reads up to EOF, which comes when the process is in its cgroup, or
+// can join it.
 func readConfig() (*Config, error) {
 	var b []byte
 	buf := make([]byte, 16<<10)

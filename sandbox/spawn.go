@@ -21,6 +21,10 @@ import (
 // The command must be started by way of Start. Its SysProcAttr may be completed
 // by the caller, for example with UseCgroupFD.
 func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *exec.Cmd {
+	if c.Tasks > 0 {
+		extra = append(extra, make([]*os.File, control.TasksFD-3-len(extra))...)
+		extra = append(extra, c.tasks...)
+	}
 	cmd := &exec.Cmd{
 		Path:       runner,
 		Args:       []string{runner, "init"},

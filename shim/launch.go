@@ -79,16 +79,15 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	for files[len(files)-1] == nil {
 		files = files[:len(files)-1]
 	}
+	birth := c.cgroup.Birth()
+	defer birth.Close()
+	l.config.JoinBy(birth.Tasks())
 	p.cmd, p.moves = l.config.Command(path, p.stdio.child, files), l.config.Moves()
+	birth.Prepare(p.cmd)
 	if p.killsBefore, err = c.cgroup.OOMKills(); err != nil {
 		return err
 	}
-	born := false
-	inside := func(start func() error) (err error) {
-		born, err = c.fork(p, l, start)
-		return err
-	}
-	if err := p.spawn(inside, l.ended); err != nil {
+	if err := p.spawn(l.fork, l.ended); err != nil {
 		return fmt.Errorf("spawn the sandbox's init: %w", err)
 	}
 	undo.push(func() {
@@ -98,10 +97,11 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	l.marks.Add("shim: has spawned the init")
 	p.stdio.started()
 	conv.Spawned()
+	birth.Close()
 	if err := l.config.PlaceOutside(p.pid()); err != nil {
 		return classify(err)
 	}
-	if !born {
+	if birth == nil {
 		if err := join(c.cgroup, p); err != nil {
 			return err
 		}
@@ -119,6 +119,9 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 		if _, err := awaitReport(ctx, p, c.cgroup, l.name); err != nil {
 			return err
 		}
+		if err := checkJoined(c.cgroup, p, l.config); err != nil {
+			return err
+		}
 		if err := c.hooks.created(ctx, p.pid()); err != nil {
 			return err
 		}
@@ -128,20 +131,20 @@ func (c *container) launch(ctx context.Context, p *process, l launched, undo *un
 	}
 	marks, err := awaitReport(ctx, p, c.cgroup, l.name)
 	l.marks.Append(marks)
+	if err == nil && l.config.Hooks == nil { // one may have moved it on purpose
+		err = checkJoined(c.cgroup, p, l.config)
+	}
 	return err
 }
 
 // fork calls start, which starts the process, on a thread whose children are in the
-// right pid namespace. born says that the process is in the cgroup then.
-func (c *container) fork(p *process, l launched, start func() error) (born bool, err error) {
+// right pid namespace.
+func (l launched) fork(start func() error) (err error) {
 	osthread.Run(func() (clean bool) {
-		clean, err = l.config.Start(func() (err error) {
-			born, err = c.cgroup.Start(p.cmd, start)
-			return err
-		})
+		clean, err = l.config.Start(start)
 		return clean
 	})
-	return born, err
+	return err
 }
 
 // join adds a process to the cgroup. One that has ended is found by its missing
@@ -149,6 +152,19 @@ func (c *container) fork(p *process, l launched, start func() error) (born bool,
 func join(cg *cgroup.Cgroup, p *process) error {
 	if err := cg.Add(p.pid()); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("add the process to cgroup %s: %w", cg.Path(), err)
+	}
+	return nil
+}
+
+// checkJoined finds a process that goes on without having joined the cgroup, as the
+// runner of another version might, which knows nothing of what it is told. One that has
+// ended is found later.
+func checkJoined(cg *cgroup.Cgroup, p *process, config *sandbox.Config) error {
+	if config.Tasks == 0 {
+		return nil
+	}
+	if err := cg.CheckHolds(p.pid()); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("check that the process is in its cgroup: %w; is %s of the version of this shim?", err, launch.RunnerName)
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ import (
 const (
 	// ConfigFD is the read end of a pipe from which the init reads its
 	// configuration up to EOF. The shim writes it only after the process is in
-	// its cgroup, so that nothing runs outside the limits.
+	// its cgroup, or can join it as TasksFD has it, so that nothing runs outside
+	// the limits.
 	ConfigFD = 3
 	// SocketFD is a stream socket: one Report to the shim, one start byte back;
 	// once more, and before, if the init goes on as another process, and if the
@@ -46,6 +47,8 @@ const (
 	// InitFD is the runner's executable, for an init that goes on as another
 	// process and then becomes another program; the program does not get it.
 	InitFD = 10
+	// TasksFD is the first of the files that a sandbox.Config counts in Tasks.
+	TasksFD = 11
 )
 
 // Class says what kind of failure a Report carries; the shim turns it into the

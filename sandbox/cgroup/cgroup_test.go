@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +21,14 @@ import (
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
 )
+
+// The guinea pig joins a cgroup as an init does: by its main thread, which alone is
+// left when it executes something.
+func init() {
+	if os.Getenv("CGROUP_TEST_ROLE") == "join" {
+		runtime.LockOSThread()
+	}
+}
 
 // The test binary is its own guinea pig: it stays in the cgroup that it is put
 // into and does one thing when its stdin is closed.
@@ -58,6 +67,22 @@ func guinea(role string) int {
 			cmd.Env = []string{"CGROUP_TEST_ROLE=fork"}
 			_ = cmd.Start()
 			time.Sleep(2 * time.Millisecond)
+		}
+	case role == "join": // by the descriptors from 4 on; 3 is closed with the execve
+		unix.CloseOnExec(3)
+		for fd := 4; ; fd++ {
+			if _, err := unix.Write(fd, []byte("0")); err == unix.EBADF {
+				break
+			} else if err != nil {
+				return int(err.(unix.Errno))
+			}
+			unix.Close(fd)
+		}
+		_ = syscall.Exec("/proc/self/exe", []string{"guinea"}, []string{"CGROUP_TEST_ROLE=stay"})
+		return 4
+	case role == "stay":
+		for {
+			_ = unix.Pause()
 		}
 	case strings.HasPrefix(role, "open "): // "open <flags> <device>": the errno
 		var flags int

@@ -26,7 +26,7 @@ const (
 // network nor Go.
 var vmPrograms = []struct{ dir, run, skip string }{
 	{"sandbox/cgroup", ".", "OnV1$"},
-	{"test/task", ".", "EveryState|KilledInCreate|KeepsTheOrder"},
+	{"test/task", ".", "EveryState|KilledInCreate|KeepsTheOrder|OnV1$"},
 	{"test/e2e", "Kubelet|Oom|MemoryLimit|Metrics|Pause|RuncContainer|ShareAGroup|KilledAfterStart|FurtherModule", "^TestPod|EveryShape"},
 }
 
