@@ -155,6 +155,9 @@ func (c *container) delete(ctx context.Context) error {
 	}
 	c.hooks.stopped(ctx)
 	c.deleted = true
+	if err := leaveAnswer(c.bundle, p.deleteResponse()); err != nil {
+		log.G(ctx).WithError(err).WithField("id", c.id).Warn("leave the answer to delete; it will look for what is left")
+	}
 	c.events.send(&eventstypes.TaskDelete{
 		ContainerID: c.id,
 		Pid:         uint32(p.pid()),
