@@ -37,7 +37,6 @@ func Main(ctx context.Context) {
 		if args.action == "" {
 			awaitAnswer()
 			takeStartMarks()
-			go warm()
 		}
 		besideLeader(func() { ctrshim.RunShim(ctx, bootManager{}) })
 	}
