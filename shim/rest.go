@@ -15,10 +15,9 @@ import (
 // restAfter is how long nothing was started when the shim gives memory back.
 const restAfter = 2 * time.Second
 
-// Go collects garbage when the heap has grown by these parts of it, but not below
-// 1.6 and 4 MB. The first is what pkg/shim asks for. The start of a shim and its
-// first container allocate 1.9 MB: three collections, of which one ran beside the
-// start of the server, and one within Create.
+// Go collects garbage when the heap has grown by so many percent, from 1.6 and from
+// 4 MB on. pkg/shim asks for the first. Until its first container runs a shim allocates
+// 1.9 MB, for which it collected three times, once within Create.
 const (
 	restingGC  = 40
 	startingGC = 100

@@ -67,6 +67,34 @@ func TestDeleteAfterTheShimWasKilled(t *testing.T) {
 	}
 }
 
+// A `start` whose daemon has gone ends by SIGPIPE, after its server has begun: nobody
+// else would end that.
+func TestAServerEndsWithAStartThatNobodyHears(t *testing.T) {
+	d := newDaemon(t)
+	bundle := d.bundle("a", spin(), nil)
+	d.readLog("a")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	start := d.shimCommand("a", "start")
+	start.Stdout = w
+	err = start.Run()
+	w.Close()
+	if err == nil {
+		t.Error("start succeeded")
+	}
+	d.assertNoProcess()
+	address, err := os.ReadFile(filepath.Join(bundle, "address"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(strings.TrimPrefix(string(address), "unix://")); err == nil {
+		t.Errorf("socket %s is left", address)
+	}
+}
+
 // What a shim leaves for `delete` is about one container, and not about the next
 // one in its bundle.
 func TestABundleThatIsUsedAgain(t *testing.T) {
