@@ -7,6 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/wasmshim/containerd-shim-wasm/shim/deleted"
 )
 
 // recordFile marks a bundle as that of a Wasm container. `delete` cleans up by
@@ -59,4 +64,22 @@ func readRecord(bundle string) (*record, error) {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
 	return &r, nil
+}
+
+// leaveAnswer tells a later `delete` that nothing of the container is left but its
+// bundle.
+func leaveAnswer(bundle string, response *taskapi.DeleteResponse) error {
+	b, err := proto.Marshal(response)
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(bundle, deleted.File), b)
+}
+
+// takeAnswerBack is for a bundle that is used again.
+func takeAnswerBack(bundle string) error {
+	if err := os.Remove(filepath.Join(bundle, deleted.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("use a bundle again: %w", err)
+	}
+	return nil
 }

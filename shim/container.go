@@ -155,6 +155,9 @@ func (c *container) delete(ctx context.Context) error {
 	}
 	c.hooks.stopped(ctx)
 	c.deleted = true
+	if err := leaveAnswer(c.bundle, p.deleteResponse()); err != nil {
+		log.G(ctx).WithError(err).WithField("id", c.id).Warn("leave the answer to delete; it will look for what is left")
+	}
 	c.events.send(&eventstypes.TaskDelete{
 		ContainerID: c.id,
 		Pid:         uint32(p.pid()),
@@ -172,18 +175,33 @@ func (c *container) release() error {
 	_ = c.init.control.Close() // again, if it was started
 	c.init.stdio.close()
 	c.releaseExecs()
-	var errs []error
+	// Before it unmounts, the kernel waits for every processor: the cgroup goes
+	// meanwhile. Processes that are left in there have mounts of their own.
+	unmounted := make(chan error, 1)
+	go func() { unmounted <- c.unmountRootfs() }()
+	return errors.Join(c.removeCgroup(), <-unmounted)
+}
+
+// removeCgroup ends what is in the cgroup, and removes it.
+func (c *container) removeCgroup() error {
 	if err := c.cgroup.Kill(); err != nil {
-		errs = append(errs, fmt.Errorf("kill processes in cgroup %s: %w", c.cgroup.Path(), err))
-	} else if err := c.cgroup.Delete(); err != nil {
-		errs = append(errs, fmt.Errorf("delete cgroup %s: %w", c.cgroup.Path(), err))
+		return fmt.Errorf("kill processes in cgroup %s: %w", c.cgroup.Path(), err)
 	}
-	if c.rootfs != "" {
-		if err := mount.UnmountRecursive(c.rootfs, 0); err != nil {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", c.rootfs, err))
-		}
+	if err := c.cgroup.Delete(); err != nil {
+		return fmt.Errorf("delete cgroup %s: %w", c.cgroup.Path(), err)
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+// unmountRootfs unmounts what the shim has mounted.
+func (c *container) unmountRootfs() error {
+	if c.rootfs == "" {
+		return nil
+	}
+	if err := mount.UnmountRecursive(c.rootfs, 0); err != nil {
+		return fmt.Errorf("unmount %s: %w", c.rootfs, err)
+	}
+	return nil
 }
 
 // initEnded takes the end of the init. The exit of the init is the last of its

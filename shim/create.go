@@ -50,6 +50,9 @@ func (s *service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	marks := newTimeline()
 	marks.Add("shim: is asked to create")
 
+	if err := takeAnswerBack(r.Bundle); err != nil {
+		return nil, nil, err
+	}
 	options, err := parseOptions(r.Options)
 	if err != nil {
 		return nil, nil, err

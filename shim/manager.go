@@ -38,7 +38,8 @@ func (bootManager) Start(context.Context, *bootapi.BootstrapParams) (*bootapi.Bo
 
 // Stop is `delete`: a daemon calls it for a task whose shim does not answer. It
 // removes every process, cgroup, mount and socket of the task, whatever state
-// the shim died in, and may be called again.
+// the shim died in, and may be called again. After a Delete, when nothing of a task is
+// left, package deleted answers before this is reached.
 func (bootManager) Stop(ctx context.Context, id string) (ctrshim.StopStatus, error) {
 	debug.SetGCPercent(-1) // the process ends before a collection would have paid
 	cwd, err := os.Getwd()
@@ -87,7 +88,8 @@ func stopWasm(ctx context.Context, bundle string, r *record) (ctrshim.StopStatus
 	if spec, err := oci.ReadSpec(bundle); err == nil {
 		newHooks(spec, filepath.Base(bundle), bundle).stopped(ctx)
 	}
-	if e, err := runc.ReadExitStatus(bundle); err == nil {
+	// Another pid is that of a container which the bundle was used for before.
+	if e, err := runc.ReadExitStatus(bundle); err == nil && e.Pid == r.Pid {
 		return ctrshim.StopStatus{Pid: e.Pid, ExitStatus: e.Status, ExitedAt: e.Timestamp}, nil
 	}
 	return killedStatus(r.Pid), nil

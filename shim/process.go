@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/pkg/protobuf"
 	"github.com/containerd/containerd/v2/pkg/sys/reaper"
 	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
@@ -219,6 +221,15 @@ func (p *process) discard() {
 	if p.pid() == 0 && p.status != tasktypes.Status_STOPPED {
 		p.status, p.exitedAt = tasktypes.Status_STOPPED, time.Now()
 		close(p.done)
+	}
+}
+
+// deleteResponse is the answer to Delete, once the exit is recorded.
+func (p *process) deleteResponse() *taskapi.DeleteResponse {
+	return &taskapi.DeleteResponse{
+		Pid:        uint32(p.pid()),
+		ExitStatus: p.exitStatus,
+		ExitedAt:   protobuf.ToTimestamp(p.exitedAt),
 	}
 }
 

@@ -184,11 +184,7 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if p == c.init {
 		s.settle(ctx, r.ID, nil)
 	}
-	return &taskapi.DeleteResponse{
-		Pid:        uint32(p.pid()),
-		ExitStatus: p.exitStatus,
-		ExitedAt:   protobuf.ToTimestamp(p.exitedAt),
-	}, nil
+	return p.deleteResponse(), nil
 }
 
 func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {

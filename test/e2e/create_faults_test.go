@@ -33,7 +33,7 @@ func TestFaultWhoCreatesAContainerIsKilledAtFirstSight(t *testing.T) {
 				before := h.census(t)
 				h.huntAgain(t, victim.matches, func() { h.createHunted(t) })
 				h.assertUsable(t)
-				if victim.name == "shim" {
+				if victim.name == "shim" || victim.name == "start" {
 					h.removeDeadSockets(t, before)
 				}
 				h.assertNothingLeft(t, before)
@@ -42,9 +42,10 @@ func TestFaultWhoCreatesAContainerIsKilledAtFirstSight(t *testing.T) {
 	})
 }
 
-// removeDeadSockets removes what a shim leaves that dies between its answer and
-// the daemon's first connection: containerd asks nobody to clean up then, and the
-// socket stays until the id is used again.
+// removeDeadSockets removes what a `start` leaves that dies before it has a server,
+// and a shim that dies between its answer and the daemon's first connection:
+// containerd asks nobody to clean up then, and the socket stays until the id is used
+// again.
 func (h *host) removeDeadSockets(t *testing.T, before census.Census) {
 	t.Helper()
 	for _, line := range h.census(t).Since(before) {

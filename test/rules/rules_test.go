@@ -75,6 +75,17 @@ func TestShimLinksNoGRPC(t *testing.T) {
 	}
 }
 
+// What answers a `delete` is initialised before what imports more than it does.
+func TestTheFrontOfDeleteImportsNextToNothing(t *testing.T) {
+	for _, p := range list(t, nil, "./shim/deleted") {
+		for _, imported := range p.Imports {
+			if !slices.Contains([]string{"errors", "os", "path/filepath", "strings", "syscall"}, imported) {
+				t.Errorf("shim/deleted imports %s", imported)
+			}
+		}
+	}
+}
+
 // rooms are the top-level packages, and what each may import of the others. A
 // package below a room is part of it unless it is a room of its own. Packages
 // in the top-level internal directory are leaves and open to all.

@@ -10,6 +10,7 @@ import (
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestDeleteAfterTheShimWasKilled(t *testing.T) {
@@ -64,6 +65,56 @@ func TestDeleteAfterTheShimWasKilled(t *testing.T) {
 			d.cleanup("a") // a daemon may repeat it
 		})
 	}
+}
+
+// A `start` whose daemon has gone ends by SIGPIPE, after its server has begun: nobody
+// else would end that.
+func TestAServerEndsWithAStartThatNobodyHears(t *testing.T) {
+	d := newDaemon(t)
+	bundle := d.bundle("a", spin(), nil)
+	d.readLog("a")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	start := d.shimCommand("a", "start")
+	start.Stdout = w
+	err = start.Run()
+	w.Close()
+	if err == nil {
+		t.Error("start succeeded")
+	}
+	d.assertNoProcess()
+	address, err := os.ReadFile(filepath.Join(bundle, "address"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(strings.TrimPrefix(string(address), "unix://")); err == nil {
+		t.Errorf("socket %s is left", address)
+	}
+}
+
+// What a shim leaves for `delete` is about one container, and not about the next
+// one in its bundle.
+func TestABundleThatIsUsedAgain(t *testing.T) {
+	d := newDaemon(t)
+	d.bundle("a", spin(), nil)
+	s := d.start("a")
+	s.mustCreate("a")
+	first, err := s.delete("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp := d.cleanup("a"); resp.Pid != first.Pid || resp.ExitStatus != first.ExitStatus || !proto.Equal(resp.ExitedAt, first.ExitedAt) {
+		t.Errorf("delete answers %v after a Delete that answered %v", resp, first)
+	}
+	second := s.mustCreate("a")
+	killAndWait(t, s.pid)
+	if resp := d.cleanup("a"); resp.Pid != second.Pid {
+		t.Errorf("delete answers %v for a container whose pid is %d", resp, second.Pid)
+	}
+	d.assertNothingLeft()
 }
 
 // The steps of Create are too short to be hit by name; together these moments

@@ -67,6 +67,8 @@ func TestHooksRunAtTheirMoments(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen("createRuntime", "createContainer", "poststart", "poststop")
+	d.cleanup("a") // as a daemon does when the shim has ended
+	seen("createRuntime", "createContainer", "poststart", "poststop")
 }
 
 func TestAFailingHookFailsCreateAndIsUndone(t *testing.T) {
