@@ -89,7 +89,8 @@ func (h *host) create(path string, res *specs.LinuxResources) (*Cgroup, error) {
 	return c, nil
 }
 
-// make makes the directories in every hierarchy and sets the limits.
+// make makes the directories in every hierarchy and sets the limits. Those of a scope
+// are not fresh: systemd has made some of them.
 func (c *Cgroup) make(l *limits, fresh bool) (err error) {
 	defer func() {
 		if err == nil {
@@ -109,6 +110,9 @@ func (c *Cgroup) make(l *limits, fresh bool) (err error) {
 		}
 	}()
 	for _, m := range c.host.mounts() {
+		if !fresh && m == c.host.v1[systemdsOwn] {
+			continue
+		}
 		enter := func(string, string) error { return nil }
 		switch {
 		case c.host.unified():
@@ -167,6 +171,10 @@ func (c *Cgroup) dirs() []string {
 	return all
 }
 
+// systemdsOwn is the hierarchy in which systemd keeps its units. It has put the first
+// process of a scope there itself, and removes directories there as it likes.
+const systemdsOwn = "name=systemd"
+
 // Add moves a process, with all its threads, into the cgroup. It fails with
 // errdefs.ErrNotFound when the process or the cgroup is gone.
 func (c *Cgroup) Add(pid int) error {
@@ -175,7 +183,8 @@ func (c *Cgroup) Add(pid int) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending != nil {
+	scope := c.pending != nil
+	if scope {
 		if err := startScope(c.target, c.pending, pid, c.host.unified()); err != nil {
 			return err
 		}
@@ -190,6 +199,9 @@ func (c *Cgroup) Add(pid int) error {
 		return fmt.Errorf("add process %d to cgroup %s: %w", pid, c.target.path, errdefs.ErrNotFound)
 	}
 	for _, dir := range dirs {
+		if scope && dir == filepath.Join(c.host.v1[systemdsOwn], c.target.path) {
+			continue
+		}
 		if err := addTo(dir, pid); err != nil {
 			if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
 				err = errors.Join(errdefs.ErrNotFound, err)

@@ -46,6 +46,7 @@ func (o *owner) explain() {
 		cancel()
 		o.t.Logf("%s\n%s", strings.Join(args, " "), out)
 	}
+	o.t.Logf("the node's journal of scopes\n%s", o.onNode("sh", "-c", "journalctl -o short-precise --no-pager | grep 'systemd.1.: .*scope' | tail -40"))
 }
 
 func (o *owner) tries(args ...string) (string, error) {
