@@ -33,19 +33,19 @@ func inheritedCache(fd int) string {
 	return path
 }
 
-// hasEntry tells whether a directory holds any compiled code at all: wazero
-// takes a miss that it cannot write for a failure, and that after the
-// compilation. It reads the directories itself, because package os would set
-// up its poller for each.
-func hasEntry(dir string) bool {
+// compiledFiles lists the files of compiled code in a directory. It reads directories
+// itself, because package os would set up its poller for each.
+func compiledFiles(dir string) []string {
 	suffix := "-" + runtime.GOARCH + "-" + runtime.GOOS
+	var files []string
 	for _, name := range readDir(dir) {
-		if strings.HasPrefix(name, "wazero-") && strings.HasSuffix(name, suffix) &&
-			len(readDir(dir+"/"+name)) > 0 {
-			return true
+		if strings.HasPrefix(name, "wazero-") && strings.HasSuffix(name, suffix) {
+			for _, file := range readDir(dir + "/" + name) {
+				files = append(files, dir+"/"+name+"/"+file)
+			}
 		}
 	}
-	return false
+	return files
 }
 
 // readDir returns the first names in a directory, and none when it cannot be

@@ -66,7 +66,10 @@ func compileInto(ctx context.Context, socket *os.File) error {
 	if err != nil {
 		return control.Errorf(control.Unavailable, "%s: directory for compiled code: %w; make it writable, or run without a cache", c.Module, err)
 	}
-	_, _, err = compile(ctx, prepare(binary, info), info, c.Module, cache)
+	binary = prepare(binary, info)
+	if _, _, err = compile(ctx, binary, info, c.Module, cache); err == nil {
+		err = keepForSkeleton(ctx, c.Dir, binary, info, c.Module, cache)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -89,7 +89,7 @@ func prepare(binary []byte, info *binaryInfo) []byte {
 // disk, the binary is compiled in memory instead.
 func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module string, o options) (wazero.Runtime, wazero.CompiledModule, error) {
 	if o.limit != nil {
-		// Also for compiled code: to load it validates all of the module.
+		// Also for compiled code, which may turn out to be of no use.
 		var held uint64
 		if info.memory != nil {
 			held = info.memory.min * pageSize
@@ -100,11 +100,9 @@ func compileCached(ctx context.Context, binary []byte, info *binaryInfo, module 
 		}
 		defer leave()
 	}
-	if o.cache != "" && (!o.cacheReadOnly || hasEntry(o.cache)) {
-		if cache, err := wazero.NewCompilationCacheWithDir(o.cache); err == nil {
-			if r, c, err := compile(ctx, binary, info, module, cache); err == nil {
-				return r, c, nil
-			}
+	if o.cache != "" {
+		if r, c, ok := loadCompiled(ctx, o.cache, binary, info, module); ok {
+			return r, c, nil
 		}
 	}
 	r, c, err := compile(ctx, binary, info, module, nil)

@@ -73,6 +73,11 @@ func FuzzInspect(f *testing.F) {
 		}
 		if prunedErr == nil {
 			defer pruned.Close(t.Context())
+			bones, _, err := compile(t.Context(), skeleton(prune(bytes.Clone(b), info), info), info, "app.wasm", nil)
+			if err != nil {
+				t.Fatalf("the engine compiles the module, and says %v of its skeleton", err)
+			}
+			defer bones.Close(t.Context())
 		}
 		if err != nil {
 			fitForMessage(t, refuseByEngine("app.wasm", info, err))

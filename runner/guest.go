@@ -118,7 +118,7 @@ func loadInherited(ctx context.Context, withCache bool, socket *os.File) (_ prog
 		o.termination, _ = os.OpenFile(w.TerminationLog, os.O_WRONLY|os.O_APPEND, 0)
 	}
 	if withCache {
-		o.cache, o.cacheReadOnly = inheritedCache(control.CacheFD), true
+		o.cache = inheritedCache(control.CacheFD)
 	}
 	if w.Signals {
 		if signals, err = newSignalStream(); err != nil {

@@ -32,11 +32,8 @@ type options struct {
 	stdin, stdout, stderr *os.File
 	// termination gets what stderr gets of a trap; nil is none.
 	termination *os.File
-	// cache is a directory for compiled code; empty compiles in memory.
+	// cache is a directory with compiled code; empty compiles in memory.
 	cache string
-	// cacheReadOnly tells that nothing can be written there, so that it is of
-	// no use without an entry.
-	cacheReadOnly bool
 	// signals is a socket on which the guest hears of its signals; 0 for none.
 	signals int
 	// limit puts the process, which holds so many bytes for the guest, within the
