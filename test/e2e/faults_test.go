@@ -244,7 +244,9 @@ func (h *host) assertNothingLeft(t *testing.T, before []string) {
 }
 
 // removeHiddenBundles removes what a daemon leaves that is killed while it deletes
-// a bundle: it has renamed it to a hidden name, at which no daemon looks again.
+// a bundle: it has renamed it to a hidden name, at which no daemon looks again. The
+// bundle of a later container of the same id is then not deleted either, because it
+// would get that name.
 func (h *host) removeHiddenBundles(t *testing.T) {
 	t.Helper()
 	for _, dir := range []string{"state", "root"} {
@@ -254,6 +256,13 @@ func (h *host) removeHiddenBundles(t *testing.T) {
 		}
 		for _, bundle := range hidden {
 			if err := os.RemoveAll(bundle); err != nil {
+				t.Error(err)
+			}
+			later := filepath.Join(filepath.Dir(bundle), strings.TrimPrefix(filepath.Base(bundle), "."))
+			if _, err := os.Stat(filepath.Join(later, "deleted")); err != nil {
+				continue // it is none, or not deleted by its shim
+			}
+			if err := os.RemoveAll(later); err != nil {
 				t.Error(err)
 			}
 		}
