@@ -54,8 +54,7 @@ func (c *Config) Command(runner string, stdio [3]*os.File, extra []*os.File) *ex
 }
 
 // initEnv is for the Go runtime of the init, and gone with its execve: its heap
-// is too small to collect, and with GOMAXPROCS set the runtime does not search
-// /proc for the CPU limits of a cgroup.
+// is too small to collect, and it has work for one thread.
 func initEnv() []string { return []string{"GOGC=off", "GOMAXPROCS=1"} }
 
 // Start calls start, which starts the command, such that the child is born in
