@@ -185,23 +185,32 @@ func withdraw(ctx context.Context, cluster *Cluster, nodes map[string]string) {
 	}
 }
 
-// settle waits for agents that began before the request was withdrawn. They restart
-// containerd, which loses the last words, and at times the exit code, of a container
-// that ends meanwhile, as the caller's is about to.
+// settle waits for agents that began before the request was withdrawn, and takes back
+// what they answer. They restart containerd, which loses the last words, and at times
+// the exit code, of a container that ends meanwhile, as the caller's is about to.
 func settle(ctx context.Context, cluster *Cluster, nodes map[string]string) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for name, before := range nodes {
+		begun := false
 		for before != "false" && ctx.Err() == nil {
 			n, err := cluster.node(ctx, name)
-			if err != nil || n.Metadata.Labels[ReadyLabel] != "false" {
+			if err != nil {
+				log.G(ctx).WithError(err).Warnf("node %s is not waited for", name)
 				break
 			}
+			if n.Metadata.Labels[ReadyLabel] != "false" {
+				break
+			}
+			begun = true
 			log.G(ctx).Infof("node %s had begun; waiting for its end", name)
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):
 			}
+		}
+		if begun {
+			withdraw(context.WithoutCancel(ctx), cluster, map[string]string{name: before})
 		}
 	}
 }

@@ -100,8 +100,10 @@ func TestChartInstallsUpgradesAndUninstalls(t *testing.T) {
 	})
 	s.does("label", "node", "node-without-agent", "--overwrite", readyLabel+"=false")
 	s.says("job/wasm-uninstall", "node node-without-agent had begun")
+	s.does("annotate", "node", "node-without-agent", uninstallRequest+"-refused=it comes too late")
 	s.does("label", "node", "node-without-agent", "--overwrite", readyLabel+"=true")
 	<-refused
+	s.labelled("node-without-agent", "true")
 	s.does("delete", "node", "node-without-agent")
 	s.helm("rollback", "wasm", "2")
 

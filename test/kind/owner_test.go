@@ -46,7 +46,10 @@ func (o *owner) explain() {
 		cancel()
 		o.t.Logf("%s\n%s", strings.Join(args, " "), out)
 	}
-	o.t.Logf("the node's journal of scopes\n%s", o.onNode("sh", "-c", "journalctl -o short-precise --no-pager | grep 'systemd.1.: .*scope' | tail -40"))
+	ctx, cancel := context.WithTimeout(theRun, time.Minute)
+	defer cancel()
+	out, _ := theCluster.OnNode(ctx, "sh", "-c", "journalctl -o short-precise --no-pager | grep 'systemd.1.: .*scope' | tail -40")
+	o.t.Logf("the node's journal of scopes\n%s", out)
 }
 
 func (o *owner) tries(args ...string) (string, error) {
@@ -77,10 +80,6 @@ func (o *owner) apply(text string) {
 func (o *owner) ready(what string) {
 	o.t.Helper()
 	o.does("kubectl", "wait", what, "--for=condition=Ready", "--timeout=90s")
-}
-
-func (o *owner) helmTest() (string, error) {
-	return o.tries("helm", "-n", "wasm-system", "test", "wasm", "--logs", "--timeout", "2m")
 }
 
 // rolledOut waits until all nodes have the shim. `helm --wait` is content with all but
