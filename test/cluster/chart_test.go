@@ -165,7 +165,8 @@ func (s *space) startSecondNode() *second {
 func (c *Cluster) copyImages(ctx context.Context, socket string, refs ...string) error {
 	tar := c.path("copied.tar")
 	defer os.Remove(tar)
-	if err := c.ctr(ctx, append([]string{"images", "export", tar}, refs...)...); err != nil {
+	// Without --local ctr ends when the daemon has sent all, which ctr may not have written.
+	if err := c.ctr(ctx, append([]string{"images", "export", "--local", tar}, refs...)...); err != nil {
 		return err
 	}
 	return c.ctrAt(ctx, socket, "images", "import", tar)

@@ -2,10 +2,11 @@
 //
 //	suite [-bin DIR] [-fuzztime DURATION] [-targets REGEXP] [-parallel N] [-jobs N] [lint] [unit] [fuzz] [gostd] [chart] [e2e] [kubelet] [kind] [client-suite] [vm]
 //
-// Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines
-// before it say how long each phase and the slowest tests took, and what failed. It exits with 1 when
-// something failed or when a test skipped that test/skips.txt does not list.
-// Whatever killed tests leave on the machine is removed at the end.
+// Its last line is always of the form "12 passed, 0 failed, 1 skipped"; lines before
+// it tell what failed, how long each phase and the slowest tests took, and once more how
+// each failure begins. It exits with 1 when something failed or when a test skipped that
+// test/skips.txt does not list. Whatever killed tests leave on the machine is removed at
+// the end.
 package main
 
 import (
@@ -105,6 +106,9 @@ func run(ctx context.Context, bin string, f fuzzing, names []string) int {
 		fmt.Printf("slowest tests:\n%s\n", strings.Join(lines, "\n"))
 	}
 	fmt.Println("phases:", times)
+	for _, line := range s.tally.beginnings() {
+		fmt.Println(line)
+	}
 	fmt.Println(s.tally.summary())
 	if s.tally.failed > 0 {
 		return 1

@@ -157,6 +157,26 @@ func (t *tally) report() {
 	}
 }
 
+// beginnings returns how each failure begins, which is its cause more often than its end
+// is: a log that is cut keeps the end.
+func (t *tally) beginnings() (lines []string) {
+	const most, width = 8, 400
+	for _, p := range t.problems {
+		n := 0
+		for line := range strings.Lines(p) {
+			line = strings.TrimRight(line, "\n")
+			if line == "" || strings.HasPrefix(line, "=== ") {
+				continue
+			}
+			if n++; n > most {
+				break
+			}
+			lines = append(lines, line[:min(len(line), width)])
+		}
+	}
+	return lines
+}
+
 // slowest are the n tests that took longest, a line each. Where tests run side by
 // side, a time holds what they took from each other.
 func (t *tally) slowest(n int) (lines []string) {

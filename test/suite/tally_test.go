@@ -69,3 +69,13 @@ func TestTallyTellsTheSlowestTests(t *testing.T) {
 		t.Errorf("of three tests %q", got)
 	}
 }
+
+func TestTallyTellsHowFailuresBegin(t *testing.T) {
+	tally := newTally(nil, io.Discard)
+	tally.fail("p.TestA", "=== RUN   TestA\n    a_test.go:1: the cause\n"+strings.Repeat("a dump\n", 100)+"--- FAIL: TestA (1.00s)\n")
+	tally.fail("lint/vet", strings.Repeat("x", 1000))
+	got := tally.beginnings()
+	if len(got) != 10 || got[0] != "FAIL  p.TestA" || got[1] != "    a_test.go:1: the cause" || got[8] != "FAIL  lint/vet" || len(got[9]) != 400 {
+		t.Errorf("got %q", got)
+	}
+}
