@@ -26,6 +26,7 @@ type launch struct {
 	output    *firstByte
 	stderr    bytes.Buffer
 	fifos     string
+	shim      int // its pid, where that was asked for
 	// created is how long the Create call took, and first the time from it to the
 	// first byte of output, without what was done between the calls.
 	created, first time.Duration
