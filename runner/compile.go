@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/tetratelabs/wazero"
 	"golang.org/x/sys/unix"
 
 	"github.com/wasmshim/containerd-shim-wasm/internal/control"
@@ -62,7 +61,7 @@ func compileInto(ctx context.Context, socket *os.File) error {
 	if err != nil {
 		return err
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(c.Dir)
+	cache, err := newCodeCache(c.Dir)
 	if err != nil {
 		return control.Errorf(control.Unavailable, "%s: directory for compiled code: %w; make it writable, or run without a cache", c.Module, err)
 	}

@@ -68,7 +68,7 @@ func loadCompiled(ctx context.Context, dir string, binary []byte, info *binaryIn
 	if !ok {
 		return nil, nil, false
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	cache, err := newCodeCache(dir)
 	if err != nil {
 		return nil, nil, false
 	}

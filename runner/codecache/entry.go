@@ -60,15 +60,16 @@ func (e *Entry) Close() error {
 // OpenMount returns the entry's directory, in which the engine finds its own
 // directory, as a read-only mount that is attached nowhere. Whoever inherits the
 // descriptor reads the code as /proc/self/fd/<n>, also from another root and as
-// another user; ".." does not lead out of it, and nothing can be written or
-// executed from it. It takes CAP_SYS_ADMIN and kernel 5.12.
+// another user; ".." does not lead out of it, and nothing can be written. That code
+// can be mapped from it, which "noexec" would forbid, does not make its files
+// programs: their mode lets nobody execute them. It takes CAP_SYS_ADMIN and kernel 5.12.
 func (e *Entry) OpenMount() (*os.File, error) {
 	fd, err := unix.OpenTree(int(e.code.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return nil, fmt.Errorf("mount compiled code: %w", os.NewSyscallError("open_tree", err))
 	}
 	runtime.KeepAlive(e)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("mount compiled code: %w", os.NewSyscallError("mount_setattr", err))
