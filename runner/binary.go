@@ -413,6 +413,11 @@ func (r *reader) count(size int) uint32 {
 
 // u32 reads an unsigned LEB128 of at most five bytes.
 func (r *reader) u32() uint32 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // as most are
+		b := r.b[0]
+		r.b = r.b[1:]
+		return uint32(b)
+	}
 	var v uint64
 	for shift := 0; shift < 35; shift += 7 {
 		b := r.byte()

@@ -77,31 +77,36 @@ func (r *reader) segment() (s dataSegment, err error) {
 }
 
 // constant reads an expression that is i32.const alone; of any other it reads
-// nothing.
+// nothing. Languages with a runtime of their own have tens of thousands of them.
 func (r *reader) constant() (uint32, bool) {
-	try := *r
-	if try.byte() != 0x41 {
+	b := r.b
+	if len(b) < 3 || b[0] != 0x41 {
 		return 0, false
 	}
+	b = b[1:]
 	var v uint32
 	for shift := 0; ; shift += 7 {
-		b := try.byte()
-		v |= uint32(b&0x7f) << shift
-		// Of the fifth byte three bits are left over and must repeat the sign.
-		if shift == 28 && b != b&0x07 && b&^0x07 != 0x78 {
+		if len(b) < 2 {
 			return 0, false
 		}
-		if b < 0x80 {
-			if shift < 28 && b&0x40 != 0 {
+		c := b[0]
+		b = b[1:]
+		v |= uint32(c&0x7f) << shift
+		// Of the fifth byte three bits are left over and must repeat the sign.
+		if shift == 28 && c != c&0x07 && c&^0x07 != 0x78 {
+			return 0, false
+		}
+		if c < 0x80 {
+			if shift < 28 && c&0x40 != 0 {
 				v |= ^uint32(0) << (shift + 7)
 			}
 			break
 		}
 	}
-	if try.byte() != 0x0b || try.err != nil {
+	if b[0] != 0x0b {
 		return 0, false
 	}
-	*r = try
+	r.b = b[1:]
 	return v, true
 }
 
