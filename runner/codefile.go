@@ -99,34 +99,35 @@ const (
 func readHead(r io.Reader) (codeSpan, error) {
 	const magic = "WAZEVO"
 	var b [256]byte
-	if _, err := io.ReadFull(r, b[:len(magic)+1]); err != nil {
-		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", err)
+	var read int64
+	var failed error
+	next := func(n int64) []byte {
+		if failed == nil {
+			_, failed = io.ReadFull(r, b[:n])
+			read += n
+		}
+		return b[:n]
 	}
-	if string(b[:len(magic)]) != magic {
+	if string(next(int64(len(magic)))) != magic && failed == nil {
 		return codeSpan{}, errors.New("compiled code does not begin with the engine's magic number")
 	}
-	version := int64(b[len(magic)])
-	if _, err := io.ReadFull(r, b[:version]); err != nil {
-		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", err)
-	}
-	if _, err := io.ReadFull(r, b[:4]); err != nil {
-		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", err)
-	}
-	functions := int64(binary.LittleEndian.Uint32(b[:]))
+	next(int64(next(1)[0]))
+	functions := int64(binary.LittleEndian.Uint32(next(4)))
 	if functions > maxFunctions {
 		return codeSpan{}, fmt.Errorf("compiled code has %d functions", functions)
 	}
-	if _, err := io.CopyN(io.Discard, r, 8*functions); err != nil {
-		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", err)
+	if failed == nil {
+		_, failed = io.CopyN(io.Discard, r, 8*functions)
+		read += 8 * functions
 	}
-	if _, err := io.ReadFull(r, b[:8]); err != nil {
-		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", err)
-	}
-	size := binary.LittleEndian.Uint64(b[:])
-	if size > maxCode {
+	size := binary.LittleEndian.Uint64(next(8))
+	switch {
+	case failed != nil:
+		return codeSpan{}, fmt.Errorf("read the head of compiled code: %w", failed)
+	case size > maxCode:
 		return codeSpan{}, fmt.Errorf("compiled code has %d bytes", size)
 	}
-	return codeSpan{offset: int64(len(magic)) + 1 + version + 4 + 8*functions + 8, size: int64(size)}, nil
+	return codeSpan{offset: read, size: int64(size)}, nil
 }
 
 // codeReader reads a file of compiled code for the engine. What is around the code
