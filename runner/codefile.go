@@ -169,7 +169,12 @@ func (r *codeReader) Read(p []byte) (n int, err error) {
 	case r.head.Len() > 0:
 		return r.head.Read(p)
 	case r.at == r.code.size:
-		return r.tail.Read(p)
+		// All that p takes: of eight bytes that are cut by a buffer the engine takes the
+		// first part for the end.
+		if n, err = io.ReadFull(r.tail, p); errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil
+		}
+		return n, err
 	case r.at == 0 && int64(len(p)) == r.code.size:
 		if n, err = r.mapInto(p); err != nil || n > 0 {
 			break
