@@ -11,11 +11,11 @@ import (
 	"github.com/wasmshim/containerd-shim-wasm/test/provision"
 )
 
-// sized is a module whose memory is measured: MiB of its runner after Create, and
-// while it waits.
+// sized is a module whose memory is measured: MiB of its runner after Create, while it
+// waits, and what the sum grows by when another one waits beside it.
 type sized struct {
 	module
-	created, waiting []float64
+	created, waiting, further []float64
 }
 
 func sizes() []*sized {
@@ -50,6 +50,7 @@ func measureSizes(ctx context.Context, b *bench, rounds int) (figures []*figure,
 		}
 		if g.waits != nil {
 			compare("PSS of the runner", "waiting", g.waiting, "created", g.created)
+			compare("PSS of a further runner", "waiting", g.further, "the first", g.waiting)
 		}
 	}
 	return figures, nil
@@ -82,29 +83,56 @@ func (g *sized) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon
 	if args == nil {
 		args = g.args
 	}
-	l, err := contenders[0].prepare(ctx, cl, d, g.ref(0), "", args)
+	var all []*launch
+	defer func() { err = errors.Join(err, removeAll(context.WithoutCancel(ctx), all)) }()
+	create := func() (*launch, error) {
+		l, err := contenders[0].prepare(ctx, cl, d, g.ref(0), "", args)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+		return l, l.create(ctx)
+	}
+	// weigh is what all of them have together.
+	weigh := func() (sum float64, _ error) {
+		for _, l := range all {
+			kib, err := pss(int(l.task.Pid()))
+			if err != nil {
+				return 0, err
+			}
+			sum += kib / 1024
+		}
+		return sum, nil
+	}
+	first, err := create()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.remove(context.WithoutCancel(ctx))) }()
-	if err := l.create(ctx); err != nil {
-		return err
-	}
-	created, err := pss(int(l.task.Pid()))
+	created, err := weigh()
 	if err != nil {
 		return err
 	}
-	if err := l.start(ctx); err != nil {
+	if err := first.start(ctx); err != nil {
 		return err
 	}
-	waiting := 0.0
+	var waiting, both float64
 	if g.waits != nil {
-		if waiting, err = pss(int(l.task.Pid())); err != nil {
+		if waiting, err = weigh(); err != nil {
+			return err
+		}
+		second, err := create()
+		if err != nil {
+			return err
+		}
+		if err := second.start(ctx); err != nil {
+			return err
+		}
+		if both, err = weigh(); err != nil {
 			return err
 		}
 	}
 	if round > 0 {
-		g.created, g.waiting = append(g.created, created/1024), append(g.waiting, waiting/1024)
+		g.created, g.waiting, g.further = append(g.created, created), append(g.waiting, waiting), append(g.further, both-waiting)
 	}
 	return nil
 }
