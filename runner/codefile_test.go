@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -113,20 +114,11 @@ func TestCompiledCodeWithLinesIsLoaded(t *testing.T) {
 // The engine reads eight bytes at a time, and takes fewer for the end.
 func TestCompiledCodeIsReadInWholeNumbers(t *testing.T) {
 	const head = "WAZEVO\x01v\x01\x00\x00\x00offset..\x04\x00\x00\x00\x00\x00\x00\x00"
-	path := filepath.Join(t.TempDir(), "code")
 	tail := strings.Repeat("12345678", 1<<15)
-	if err := os.WriteFile(path, []byte("\x07\x00\x00\x00___"+head+"code"+"sum!1"+tail), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(path)
+	r, err := newCodeReader(memfd(t, []byte("\x07\x00\x00\x00___"+head+"code"+"sum!1"+tail)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newCodeReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	for _, want := range append([]string{head[:12], head[12:20], head[20:], "code", "sum!", "1"}, slices.Repeat([]string{tail[:8]}, len(tail)/8)...) {
 		p := make([]byte, len(want))
 		if n, err := r.Read(p); err != nil || string(p[:n]) != want {
@@ -140,27 +132,16 @@ func TestCompiledCodeIsReadInWholeNumbers(t *testing.T) {
 
 // FuzzCodeReader reads files as the engine does: without regard to what is in them.
 func FuzzCodeReader(f *testing.F) {
-	dir := f.TempDir()
 	head := "WAZEVO\x01v\x01\x00\x00\x00offset.."
 	f.Add([]byte("\x04\x00\x00\x00"+head+"\x04\x00\x00\x00\x00\x00\x00\x00codetail"), 4)
 	f.Add([]byte("\x06\x00\x00\x00__"+head+"\xff\xff\xff\xff\xff\x00\x00\x00code"), 3)
 	f.Add([]byte("\xff\xff\xff\xff"+head), 100)
 	f.Fuzz(func(t *testing.T, b []byte, size int) {
-		path := filepath.Join(dir, "code")
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		file, err := os.Open(path)
+		r, err := newCodeReader(memfd(t, b))
 		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := newCodeReader(file)
-		if err != nil {
-			_ = file.Close()
 			return
 		}
-		defer r.Close()
-		padding := int(b[0]) | int(b[1])<<8 | int(b[2])<<16 | int(b[3])<<24
+		padding := binary.LittleEndian.Uint32(b)
 		if uint64(size) > 1<<16 || size == 0 {
 			size = 8
 		}

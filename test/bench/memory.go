@@ -146,25 +146,36 @@ type weight struct {
 }
 
 // weigh asks the shims nothing: they are as idle as their containers.
-func weigh(all []*launch) (w weight, _ error) {
+func weigh(all []*launch) (w weight, err error) {
+	if w.programs, err = weighPrograms(all); err != nil {
+		return w, err
+	}
 	var pids []int
 	for _, l := range all {
-		kib, err := pss(int(l.task.Pid()))
-		if err != nil {
-			return w, err
-		}
-		w.programs += kib / 1024
 		if slices.Contains(pids, l.shim) {
 			continue
 		}
 		pids = append(pids, l.shim)
-		if kib, err = pss(l.shim); err != nil {
+		kib, err := pss(l.shim)
+		if err != nil {
 			return w, err
 		}
 		w.shims += kib / 1024
 	}
 	w.number = len(pids)
 	return w, nil
+}
+
+// weighPrograms returns the PSS of the containers' processes together, in MiB.
+func weighPrograms(all []*launch) (mib float64, _ error) {
+	for _, l := range all {
+		kib, err := pss(int(l.task.Pid()))
+		if err != nil {
+			return 0, err
+		}
+		mib += kib / 1024
+	}
+	return mib, nil
 }
 
 // shimOf returns the pid of a container's shim.

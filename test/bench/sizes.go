@@ -93,22 +93,11 @@ func (g *sized) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon
 		all = append(all, l)
 		return l, l.create(ctx)
 	}
-	// weigh is what all of them have together.
-	weigh := func() (sum float64, _ error) {
-		for _, l := range all {
-			kib, err := pss(int(l.task.Pid()))
-			if err != nil {
-				return 0, err
-			}
-			sum += kib / 1024
-		}
-		return sum, nil
-	}
 	first, err := create()
 	if err != nil {
 		return err
 	}
-	created, err := weigh()
+	created, err := weighPrograms(all)
 	if err != nil {
 		return err
 	}
@@ -117,7 +106,7 @@ func (g *sized) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon
 	}
 	var waiting, both float64
 	if g.waits != nil {
-		if waiting, err = weigh(); err != nil {
+		if waiting, err = weighPrograms(all); err != nil {
 			return err
 		}
 		second, err := create()
@@ -127,7 +116,7 @@ func (g *sized) measure(ctx context.Context, cl *client.Client, d *daemon.Daemon
 		if err := second.start(ctx); err != nil {
 			return err
 		}
-		if both, err = weigh(); err != nil {
+		if both, err = weighPrograms(all); err != nil {
 			return err
 		}
 	}
